@@ -1,0 +1,6 @@
+"""Training plans, callbacks and errors."""
+
+from scwhatif.train._divergence import TrainingDivergedError
+from scwhatif.train._training_plan import TrainingPlan
+
+__all__ = ["TrainingDivergedError", "TrainingPlan"]

@@ -1,0 +1,95 @@
+"""The only place that touches private symbols of scvi-tools."""
+
+from __future__ import annotations
+
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scvi
+import torch
+from anndata import AnnData
+from scvi.data._utils import _get_adata_minify_type
+from scvi.model._utils import get_max_epochs_heuristic
+
+from scwhatif._validation import check_var_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["StrictVarNamesMixin", "get_max_epochs_heuristic", "minified_type", "seeded"]
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seed Python, NumPy, torch and scvi-tools' data split inside the block, and restore all of them after it.
+
+    Parameters
+    ----------
+    seed
+        ``None`` leaves every generator as it is.
+    """
+    if seed is None:
+        yield
+        return
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    # the public setter would also change cuDNN flags and an environment variable for the rest of the session
+    scvi_seed = scvi.settings._seed
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  (scvi-tools draws from the legacy generator)
+        torch.manual_seed(seed)
+        scvi.settings._seed = seed
+        try:
+            yield
+        finally:
+            scvi.settings._seed = scvi_seed
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def minified_type(adata: AnnData) -> str | None:
+    """How scvi-tools has minified ``adata``, ``None`` if it has not."""
+    return _get_adata_minify_type(adata)
+
+
+class StrictVarNamesMixin:
+    """Refuses data whose features are not the model's, where scvi-tools warns or fails later.
+
+    Raises ``ValueError`` naming the missing features, before anything is registered or computed.
+    """
+
+    def _validate_anndata(self, adata: AnnData | None = None, copy_if_view: bool = True) -> AnnData:  # noqa: FBT001, FBT002
+        if adata is not None and adata is not self.adata:  # type: ignore[attr-defined]
+            check_var_names(adata, self.get_var_names(), "the AnnData given to this model")  # type: ignore[attr-defined]
+        return super()._validate_anndata(adata, copy_if_view=copy_if_view)  # type: ignore[misc]
+
+    @classmethod
+    def load(cls, dir_path: str, adata: AnnData | bool | None = None, **kwargs: Any) -> Any:
+        """Load a saved model.
+
+        Parameters
+        ----------
+        dir_path
+            Folder written by ``save``.
+        adata
+            Data with the model's features in the same order; ``None`` reads the AnnData saved with the model,
+            ``False`` loads the model without data.
+        **kwargs
+            Further arguments of scvi-tools' ``load``.
+
+        Returns
+        -------
+        The model.
+
+        Raises
+        ------
+        ValueError
+            ``adata`` lacks features of the model or has them in another order.
+        """
+        if isinstance(adata, AnnData):
+            registry = cls.load_registry(dir_path, kwargs.get("prefix"))  # type: ignore[attr-defined]
+            expected = registry["field_registries"]["X"]["state_registry"]["column_names"]
+            check_var_names(adata, expected, f"the AnnData given for the model in {dir_path!r}")
+        return super().load(dir_path, adata=adata, **kwargs)  # type: ignore[misc]

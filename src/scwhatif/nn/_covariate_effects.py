@@ -1,0 +1,54 @@
+"""Additive effects of categorical and continuous covariates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class CovariateEffects(nn.Module):
+    """One additive vector per category and one slope per continuous covariate.
+
+    Each categorical covariate keeps a table of its own, so that scArches surgery can append rows for unseen
+    categories to any of them without moving the others.
+
+    Parameters
+    ----------
+    n_categories
+        Number of categories of each categorical covariate.
+    n_continuous
+        Number of continuous covariates.
+    n_output
+        Length of the effect vectors.
+    """
+
+    def __init__(self, n_categories: Sequence[int], n_continuous: int, n_output: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList([nn.Parameter(torch.zeros(n, n_output)) for n in n_categories])
+        self.slopes = nn.Parameter(torch.zeros(n_continuous, n_output)) if n_continuous else None
+
+    def forward(self, categorical: Sequence[torch.Tensor], continuous: torch.Tensor | None) -> torch.Tensor | float:
+        """Sum of the effects.
+
+        Parameters
+        ----------
+        categorical
+            One integer tensor ``(n_cells, 1)`` per table.
+        continuous
+            ``(n_cells, n_continuous)`` or ``None``.
+
+        Returns
+        -------
+        ``(n_cells, n_output)``, or 0 if the model has no covariates.
+        """
+        effect: torch.Tensor | float = 0.0
+        for table, index in zip(self.tables, categorical, strict=True):
+            effect = effect + torch.nn.functional.embedding(index.squeeze(-1).long(), table)
+        if self.slopes is not None and continuous is not None:
+            effect = effect + continuous @ self.slopes
+        return effect
