@@ -11,9 +11,15 @@ class Key:
     class obs:  # noqa: N801
         BATCH: Final = "batch"
         CELL_TYPE: Final = "cell_type"
+        LIBRARY_SIZE: Final = "library_size"
+
+    class var:  # noqa: N801
+        BASELINE: Final = "baseline"
+        DISPERSION: Final = "dispersion"
 
     class layers:  # noqa: N801
         COUNTS: Final = "counts"
+        TRUE_RATE: Final = "true_rate"
 
     class obsm:  # noqa: N801
         LATENT: Final = "X_wi"
@@ -22,6 +28,7 @@ class Key:
     class varm:  # noqa: N801
         LOADINGS: Final = "wi_loadings"
         TRUE_LOADINGS: Final = "true_loadings"
+        TRUE_BATCH_EFFECT: Final = "true_batch_effect"
 
     class uns:  # noqa: N801
         KNOCKOUT: Final = "knockout"
@@ -29,4 +36,5 @@ class Key:
         PSEUDO_PROFILES: Final = "pseudo_profiles"
         MATCH_GENES: Final = "match_genes"
         RECOVER_COUNTS: Final = "recover_counts"
+        SIMULATE_FACTORS: Final = "simulate_factors"
         PARAMS: Final = "params"

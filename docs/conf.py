@@ -1,0 +1,82 @@
+"""Sphinx configuration."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import metadata
+from typing import Any
+
+info = metadata("scwhatif")
+project = info["Name"]
+author = info["Author"]
+copyright = f"2026, {author}"
+version = release = info["Version"]
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_autodoc_typehints",
+    "sphinx_copybutton",
+    "sphinxcontrib.bibtex",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+# Types that are only imported for type checking, ours or others', need not resolve for the pages to be right.
+suppress_warnings = ["sphinx_autodoc_typehints.forward_reference", "sphinx_autodoc_typehints.guarded_import"]
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+autodoc_member_order = "groupwise"
+napoleon_google_docstring = False
+napoleon_numpy_docstring = True
+napoleon_use_rtype = True
+napoleon_use_param = True
+napoleon_custom_sections = [("Params", "Parameters")]
+typehints_defaults = "braces"
+always_use_bars_union = True
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+# Links to the other projects need the network, and a build without it must not fail.
+if os.environ.get("READTHEDOCS") or os.environ.get("DOCS_INTERSPHINX"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "anndata": ("https://anndata.readthedocs.io/en/stable", None),
+        "matplotlib": ("https://matplotlib.org/stable", None),
+        "mudata": ("https://mudata.readthedocs.io/stable", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "pandas": ("https://pandas.pydata.org/docs", None),
+        "scanpy": ("https://scanpy.readthedocs.io/en/stable", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "scvi": ("https://docs.scvi-tools.org/en/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+    }
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_theme_options = {
+    "repository_url": "https://github.com/scwhatif/scwhatif",
+    "path_to_docs": "docs/",
+    "use_repository_button": True,
+}
+
+
+def skip_foreign(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:  # noqa: FBT001
+    """Leave out what a class inherits from torch, lightning or scvi-tools: their own pages document it."""
+    function = getattr(obj, "fget", None) or getattr(obj, "__func__", None) or obj
+    foreign = not str(getattr(function, "__module__", None) or "scwhatif").startswith("scwhatif")
+    return True if what == "class" and foreign else None
+
+
+def setup(app: Any) -> None:
+    """Connect what the extensions leave to us."""
+    app.connect("autodoc-skip-member", skip_foreign)
