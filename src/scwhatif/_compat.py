@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scvi
 import torch
 from anndata import AnnData
+from scvi import REGISTRY_KEYS
 from scvi.data._utils import _get_adata_minify_type
 from scvi.model._utils import get_max_epochs_heuristic
 
@@ -18,7 +19,14 @@ from scwhatif._validation import check_var_names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["StrictVarNamesMixin", "get_max_epochs_heuristic", "minified_type", "seeded"]
+__all__ = [
+    "RegisteredData",
+    "StrictVarNamesMixin",
+    "get_max_epochs_heuristic",
+    "minified_type",
+    "registered_data",
+    "seeded",
+]
 
 
 @contextmanager
@@ -54,6 +62,50 @@ def minified_type(adata: AnnData) -> str | None:
     return _get_adata_minify_type(adata)
 
 
+class RegisteredData(NamedTuple):
+    """What an encoder reads, as registered: the matrix as it is stored, covariates as codes and numbers."""
+
+    x: Any
+    batch: np.ndarray
+    cat_covs: np.ndarray | None
+    cont_covs: np.ndarray | None
+
+
+def registered_data(model: Any, adata: AnnData) -> RegisteredData:
+    """Read the fields of ``adata`` that ``model`` was set up with.
+
+    Parameters
+    ----------
+    model
+        A model of the scvi-tools kind.
+    adata
+        The model's own data or data like it, which are then registered with the model.
+
+    Returns
+    -------
+    Matrix (cells × features, neither copied nor converted), batch codes ``(n_cells, 1)``, and codes of further
+    categorical and values of continuous covariates, ``None`` where there are none.
+
+    Raises
+    ------
+    ValueError
+        The features of ``adata`` are not the model's.
+    """
+    model._validate_anndata(adata)
+    manager = model.get_anndata_manager(adata, required=True)
+
+    def values(key: str) -> np.ndarray | None:
+        return np.asarray(manager.get_from_registry(key)) if key in manager.data_registry else None
+
+    batch = values(REGISTRY_KEYS.BATCH_KEY)
+    return RegisteredData(
+        x=manager.get_from_registry(REGISTRY_KEYS.X_KEY),
+        batch=np.zeros((adata.n_obs, 1), dtype=np.int64) if batch is None else batch,
+        cat_covs=values(REGISTRY_KEYS.CAT_COVS_KEY),
+        cont_covs=values(REGISTRY_KEYS.CONT_COVS_KEY),
+    )
+
+
 class StrictVarNamesMixin:
     """Refuses data whose features are not the model's, where scvi-tools warns or fails later.
 
@@ -66,7 +118,7 @@ class StrictVarNamesMixin:
         return super()._validate_anndata(adata, copy_if_view=copy_if_view)  # type: ignore[misc]
 
     @classmethod
-    def load(cls, dir_path: str, adata: AnnData | bool | None = None, **kwargs: Any) -> Any:
+    def load(cls, dir_path: str, adata: AnnData | bool | None = None, **kwargs: Any) -> Any:  # noqa: FBT001
         """Load a saved model.
 
         Parameters

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
-import torch
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import (
@@ -20,6 +18,7 @@ from scvi.model.base import ArchesMixin, BaseMinifiedModeModelClass, RNASeqMixin
 
 from scwhatif import _validation
 from scwhatif._compat import StrictVarNamesMixin, minified_type, seeded
+from scwhatif.model._checks import check_settings, check_setup
 from scwhatif.model._decoding_mixin import LinearDecodingMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module import BetaLinearVAE
@@ -98,6 +97,7 @@ class BetaLinearSCVI(
     _module_cls = BetaLinearVAE
     _LATENT_QZM_KEY = "wi_latent_qzm"
     _LATENT_QZV_KEY = "wi_latent_qzv"
+    history_: dict[str, pd.DataFrame] | None
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class BetaLinearSCVI(
         encode_covariates: bool = True,
         seed: int | None = None,
     ) -> None:
-        _check_settings(
+        check_settings(
             n_latent=n_latent,
             beta=beta,
             objective=objective,
@@ -206,7 +206,7 @@ class BetaLinearSCVI(
             A batch has one cell only, a covariate holds NaN, a size factor is not positive.
         """
         # before anything is written to adata
-        _check_setup(
+        check_setup(
             adata,
             layer=layer,
             batch_key=batch_key,
@@ -243,7 +243,7 @@ class BetaLinearSCVI(
         cls.register_manager(manager)
 
     @classmethod
-    def load_query_data(  # type: ignore[override]
+    def load_query_data(
         cls,
         adata: AnnData,
         reference_model: str | BetaLinearSCVI,
@@ -345,75 +345,15 @@ class BetaLinearSCVI(
         self.history_ = _reorder_kl_history(self.history_, order.tolist())
 
 
-def _check_settings(
-    *, n_latent: int, beta: float, objective: str, free_bits: float, decoder: str, gene_likelihood: str, dispersion: str
-) -> None:
-    for name, value, allowed in [
-        ("objective", objective, ("kl", "total_correlation", "capacity")),
-        ("decoder", decoder, ("linear", "nonnegative")),
-        ("gene_likelihood", gene_likelihood, ("nb", "zinb", "poisson", "normal")),
-        ("dispersion", dispersion, ("gene", "gene-batch", "unit")),
-    ]:
-        if value not in allowed:
-            msg = f"{name}={value!r} is not one of {allowed}."
-            raise ValueError(msg)
-    if n_latent < 1:
-        msg = f"n_latent={n_latent} must be at least 1."
-        raise ValueError(msg)
-    if not (np.isfinite(beta) and beta >= 0) or not (np.isfinite(free_bits) and free_bits >= 0):
-        msg = f"beta={beta} and free_bits={free_bits} must be finite and not negative."
-        raise ValueError(msg)
-    if objective == "capacity" and free_bits:
-        msg = "free_bits has no meaning with objective='capacity'; use one of them."
-        raise ValueError(msg)
-    if dispersion == "unit" and gene_likelihood != "normal":
-        msg = f"dispersion='unit' is the variance of gene_likelihood='normal'; use 'gene' with {gene_likelihood!r}."
-        raise ValueError(msg)
-
-
-def _check_setup(
-    adata: AnnData,
-    *,
-    layer: str | None,
-    batch_key: str | None,
-    labels_key: str | None,
-    size_factor_key: str | None,
-    categorical_covariate_keys: Sequence[str] | None,
-    continuous_covariate_keys: Sequence[str] | None,
-    first_use: bool,
-) -> None:
-    minified = minified_type(adata) is not None
-    if not minified:
-        _validation.check_layer(adata, layer)
-    for name, key in [("batch_key", batch_key), ("labels_key", labels_key), ("size_factor_key", size_factor_key)]:
-        if key is not None:
-            _validation.check_obs_key(adata, key, name)
-    for name, keys in [
-        ("categorical_covariate_keys", categorical_covariate_keys),
-        ("continuous_covariate_keys", continuous_covariate_keys),
-    ]:
-        for key in keys or []:
-            _validation.check_obs_key(adata, key, name)
-            if adata.obs[key].isna().any():
-                msg = f"obs[{key!r}] ({name}) holds {int(adata.obs[key].isna().sum())} NaN; fill or drop those cells."
-                raise ValueError(msg)
-    # data that a trained model merely reads may well hold a single cell of a batch
-    if batch_key is not None and first_use:
-        _validation.check_batches(adata, batch_key)
-    if size_factor_key is not None:
-        size_factor = adata.obs[size_factor_key]
-        if not np.issubdtype(size_factor.dtype, np.number) or not (np.isfinite(size_factor) & (size_factor > 0)).all():
-            msg = f"obs[{size_factor_key!r}] (size_factor_key) must hold finite numbers above 0 for every cell."
-            raise ValueError(msg)
-
-
 def _category_counts(registry: dict[str, Any]) -> list[int]:
     fields = registry["field_registries"]
     counts = [len(fields[REGISTRY_KEYS.BATCH_KEY]["state_registry"]["categorical_mapping"])]
     return counts + list(fields.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {}).get("n_cats_per_key", []))
 
 
-def _reorder_kl_history(history: dict[str, pd.DataFrame] | None, order: Sequence[int]) -> dict[str, pd.DataFrame] | None:
+def _reorder_kl_history(
+    history: dict[str, pd.DataFrame] | None, order: Sequence[int]
+) -> dict[str, pd.DataFrame] | None:
     """Rename the KL traces, logged before the latent dimensions were reordered, to the new dimensions."""
     if not history:
         return history

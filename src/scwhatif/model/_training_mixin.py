@@ -17,6 +17,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
     """Adds a seed per fit, early stopping on the objective, and a clean end when training diverges."""
 
     _training_plan_cls = TrainingPlan
+    is_trained_: bool
+    module: Any
 
     def train(
         self,
@@ -85,6 +87,10 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             kwargs.setdefault(
                 "early_stopping_warmup_epochs", self._training_plan_cls.n_warmup_epochs(warmup, max_epochs)
             )
+        # metrics are logged per epoch; anything above 1 only makes Lightning warn on small data
+        kwargs.setdefault("log_every_n_steps", 1)
+        # Lightning keeps the mode it finds, and scvi-tools leaves a trained module in evaluation mode: no dropout
+        self.module.train()
         with seeded(seed):
             try:
                 super().train(
@@ -101,9 +107,10 @@ class TrainingMixin(UnsupervisedTrainingMixin):
                     **kwargs,
                 )
             except TrainingDivergedError as error:
-                self.module.eval()
-                self.is_trained_ = self.is_trained_ or error.epoch > 0
+                self.is_trained_ = self.is_trained_ or error.n_epochs_kept > 0
                 raise
+            finally:
+                self.module.eval()
         self._after_training()
 
     def _after_training(self) -> None:

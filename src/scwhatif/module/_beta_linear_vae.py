@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.distributions import NegativeBinomial, Normal, Poisson, ZeroInflatedNegativeBinomial
 from scvi.module.base import BaseMinifiedModeModuleClass, LossOutput, auto_move_data
 from torch import nn
 
+from scwhatif.module._posterior_sampling_mixin import PosteriorSamplingMixin
 from scwhatif.nn import (
     GaussianEncoder,
     LinearDecoder,
@@ -36,7 +36,7 @@ DecoderKind = Literal["linear", "nonnegative"]
 _PRIOR_COUNTS = 5.0
 
 
-class BetaLinearVAE(BaseMinifiedModeModuleClass):
+class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
     """Variational autoencoder with a truly linear decoder; see :class:`scwhatif.model.BetaLinearSCVI`.
 
     Parameters
@@ -169,13 +169,23 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
 
     @torch.no_grad()
     def effective_loadings(self) -> torch.Tensor:
-        """Loadings ``(n_input, n_latent)``, centred per dimension where normalisation makes a constant meaningless."""
+        """Loadings, centred per dimension where normalisation over genes makes a constant meaningless.
+
+        Returns
+        -------
+        ``(n_input, n_latent)``.
+        """
         loadings = self.decoder.loadings
         normalised = self.is_count_model and not self.use_size_factor
         return loadings - loadings.mean(0) if normalised else loadings.clone()
 
     def explained_variance(self) -> torch.Tensor:
-        """Variance of the log-rate (summed over features) that each latent dimension accounts for, ``(n_latent,)``."""
+        """Variance of the log-rate, summed over features, that each latent dimension accounts for.
+
+        Returns
+        -------
+        ``(n_latent,)``.
+        """
         return self.latent_variance * self.effective_loadings().square().sum(0)
 
     def canonicalize(self) -> torch.Tensor:
@@ -237,7 +247,17 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
         self.latent_variance.copy_(self.latent_variance[order])
 
     def transform_input(self, x: torch.Tensor) -> torch.Tensor:
-        """What the encoder sees: ``log1p`` of counts, standardised continuous features."""
+        """What the encoder sees: ``log1p`` of counts, standardised continuous features.
+
+        Parameters
+        ----------
+        x
+            ``(..., n_input)``.
+
+        Returns
+        -------
+        Same shape.
+        """
         return torch.log1p(x) if self.is_count_model else (x - self.input_mean) / self.input_std
 
     def _get_inference_input(
@@ -267,7 +287,7 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
         cat_covs: torch.Tensor | None = None,
         cont_covs: torch.Tensor | None = None,
         n_samples: int = 1,
-    ) -> dict[str, torch.Tensor | torch.distributions.Distribution]:
+    ) -> dict[str, Any]:
         categorical = _categorical(batch_index, cat_covs) if self.encode_covariates else ()
         continuous = cont_covs if self.encode_covariates else None
         mean, var = self.z_encoder(self.transform_input(x), categorical, continuous)
@@ -277,12 +297,12 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
     @auto_move_data
     def _cached_inference(
         self, qzm: torch.Tensor, qzv: torch.Tensor, observed_lib_size: torch.Tensor, n_samples: int = 1
-    ) -> dict[str, torch.Tensor | torch.distributions.Distribution]:
+    ) -> dict[str, Any]:
         library = observed_lib_size.log() if self.is_count_model else torch.zeros_like(qzm[:, :1])
         return _posterior(qzm, qzv, library, n_samples)
 
     def _get_generative_input(
-        self, tensors: dict[str, torch.Tensor], inference_outputs: dict[str, torch.Tensor]
+        self, tensors: dict[str, torch.Tensor], inference_outputs: dict[str, Any]
     ) -> dict[str, torch.Tensor | None]:
         return {
             "z": inference_outputs["z"],
@@ -301,7 +321,7 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
         cont_covs: torch.Tensor | None = None,
         size_factor: torch.Tensor | None = None,
         transform_batch: int | None = None,
-    ) -> dict[str, torch.Tensor | torch.distributions.Distribution | None]:
+    ) -> dict[str, Any]:
         """Decode latent codes.
 
         Parameters
@@ -358,20 +378,30 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
     def _dispersion(self, batch_index: torch.Tensor) -> torch.Tensor | None:
         if self.gene_likelihood == "poisson" or self.dispersion == "unit":
             return None
-        log_dispersion = self.log_dispersion
+        log_dispersion: torch.Tensor = self.log_dispersion
         if self.dispersion == "gene-batch":
             log_dispersion = torch.nn.functional.embedding(batch_index.squeeze(-1).long(), log_dispersion)
         return log_dispersion.exp()
 
-    def log_likelihood(self, x: torch.Tensor, generative_outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Log-likelihood of each cell summed over features, exact and sparse for counts."""
+    def log_likelihood(self, x: torch.Tensor, generative_outputs: dict[str, Any]) -> torch.Tensor:
+        """Log-likelihood of each cell summed over features, exact and sparse for counts.
+
+        Parameters
+        ----------
+        x
+            Features, ``(n_cells, n_input)``.
+        generative_outputs
+            What :meth:`generative` returned.
+
+        Returns
+        -------
+        ``(n_cells,)``, or ``(n_samples, n_cells)``.
+        """
         log_rate, theta = generative_outputs["log_rate"], generative_outputs["theta"]
         if self.gene_likelihood == "nb":
             return negative_binomial_log_likelihood(x, log_rate, theta)
         if self.gene_likelihood == "zinb":
-            return zero_inflated_negative_binomial_log_likelihood(
-                x, log_rate, theta, generative_outputs["zero_logits"]
-            )
+            return zero_inflated_negative_binomial_log_likelihood(x, log_rate, theta, generative_outputs["zero_logits"])
         if self.gene_likelihood == "poisson":
             return poisson_log_likelihood(x, log_rate)
         return generative_outputs["px"].log_prob(x).sum(-1)
@@ -379,8 +409,8 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
     def loss(
         self,
         tensors: dict[str, torch.Tensor],
-        inference_outputs: dict[str, torch.Tensor],
-        generative_outputs: dict[str, torch.Tensor],
+        inference_outputs: dict[str, Any],
+        generative_outputs: dict[str, Any],
         kl_weight: float = 1.0,
         n_obs: int = 1,
     ) -> LossOutput:
@@ -421,84 +451,6 @@ class BetaLinearVAE(BaseMinifiedModeModuleClass):
             extra_metrics={"objective": (reconstruction.mean() + penalty).detach(), "kl_z": kl.mean(0).detach()},
         )
 
-    @torch.inference_mode()
-    def sample(
-        self,
-        tensors: dict[str, torch.Tensor],
-        n_samples: int = 1,
-        generative_kwargs: dict[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Draw from the posterior predictive distribution.
-
-        Parameters
-        ----------
-        tensors
-            A minibatch.
-        n_samples
-            Number of draws per cell.
-        generative_kwargs
-            Passed on to :meth:`generative`.
-
-        Returns
-        -------
-        ``(n_cells, n_features)`` or ``(n_cells, n_features, n_samples)``, on the CPU.
-        """
-        _, generative_outputs = self.forward(
-            tensors,
-            inference_kwargs={"n_samples": n_samples},
-            generative_kwargs=generative_kwargs,
-            compute_loss=False,
-        )
-        samples = generative_outputs["px"].sample()
-        return (samples if n_samples == 1 else samples.permute(1, 2, 0)).cpu()
-
-    @torch.inference_mode()
-    @auto_move_data
-    def marginal_ll(
-        self,
-        tensors: dict[str, torch.Tensor],
-        n_mc_samples: int,
-        return_mean: bool = False,  # noqa: FBT001, FBT002  (scvi-tools' signature)
-        n_mc_samples_per_pass: int = 1,
-    ) -> torch.Tensor | float:
-        """Importance-sampled marginal log-likelihood.
-
-        Parameters
-        ----------
-        tensors
-            A minibatch.
-        n_mc_samples
-            Number of posterior samples.
-        return_mean
-            Whether to average over cells.
-        n_mc_samples_per_pass
-            Samples drawn at once.
-
-        Returns
-        -------
-        Mean over cells, or one value per cell on the CPU.
-        """
-        log_weights = []
-        remaining = n_mc_samples
-        while remaining > 0:
-            n_samples = min(remaining, n_mc_samples_per_pass)
-            remaining -= n_samples
-            inference_outputs, generative_outputs = self.forward(
-                tensors,
-                inference_kwargs={"n_samples": n_samples},
-                get_inference_input_kwargs={"full_forward_pass": True},
-                compute_loss=False,
-            )
-            z = inference_outputs["z"]
-            log_weight = (
-                self.log_likelihood(tensors[REGISTRY_KEYS.X_KEY], generative_outputs)
-                + generative_outputs["pz"].log_prob(z).sum(-1)
-                - inference_outputs["qz"].log_prob(z).sum(-1)
-            )
-            log_weights.append(log_weight.reshape(n_samples, -1))
-        result = torch.logsumexp(torch.cat(log_weights), dim=0) - np.log(n_mc_samples)
-        return result.mean().item() if return_mean else result.cpu()
-
 
 def _categorical(batch_index: torch.Tensor, cat_covs: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
     return (batch_index,) if cat_covs is None else (batch_index, *torch.split(cat_covs, 1, dim=1))
@@ -510,9 +462,7 @@ def _without_first_rows(n: int, gradient: torch.Tensor) -> torch.Tensor:
     return gradient
 
 
-def _posterior(
-    mean: torch.Tensor, var: torch.Tensor, library: torch.Tensor, n_samples: int
-) -> dict[str, torch.Tensor | torch.distributions.Distribution]:
+def _posterior(mean: torch.Tensor, var: torch.Tensor, library: torch.Tensor, n_samples: int) -> dict[str, Any]:
     # no argument validation: a NaN must reach the loss, where the training plan can say what happened
     qz = torch.distributions.Normal(mean, var.sqrt(), validate_args=False)
     z = qz.rsample() if n_samples == 1 else qz.sample((n_samples,))

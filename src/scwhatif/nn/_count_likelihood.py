@@ -108,13 +108,14 @@ class _NegativeBinomial(torch.autograd.Function):
             - torch.lgamma(theta_nz)
             - torch.lgamma(x_nz + 1)
         )
-        ctx.save_for_backward(x, mu, theta, rows, cols)
-        dense = torch.log1p(mu / theta).mul_(x + theta).sum(-1)
+        log_ratio = torch.log1p(mu / theta)
+        ctx.save_for_backward(x, mu, theta, rows, cols, log_ratio)
+        dense = (log_ratio * (x + theta)).sum(-1)
         return _row_sum(at_counts, rows, x.shape[0]).to(log_mu.dtype) - dense
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, torch.Tensor | None, torch.Tensor | None]:
-        x, mu, theta, rows, cols = ctx.saved_tensors
+        x, mu, theta, rows, cols, log_ratio = ctx.saved_tensors
         grad = grads[0].unsqueeze(-1)
         grad_log_mu = grad_theta = None
         residual = (x - mu).div_(mu + theta)
@@ -123,7 +124,7 @@ class _NegativeBinomial(torch.autograd.Function):
             grad_log_mu = residual * theta * grad
         if ctx.needs_input_grad[2]:
             # d/dtheta = -log1p(mu / theta) - (x - mu) / (mu + theta) + [psi(x + theta) - psi(theta)]
-            dense = torch.log1p(mu / theta).add_(residual).mul_(-grad)
+            dense = (log_ratio + residual).mul_(-grad)
             x_nz = x[rows, cols].double()
             theta_nz = _select(theta, rows, cols)
             at_counts = (torch.digamma(x_nz + theta_nz) - torch.digamma(theta_nz)).to(grad.dtype) * grad[rows, 0]

@@ -62,7 +62,19 @@ class GaussianEncoder(nn.Module):
     def forward(
         self, x: torch.Tensor, categorical: Sequence[torch.Tensor] = (), continuous: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Posterior mean and variance, each ``(n_cells, n_latent)``."""
+        """Posterior of the latent code.
+
+        Parameters
+        ----------
+        x
+            Features, ``(n_cells, n_input)``.
+        categorical, continuous
+            Covariates as :class:`CovariateEffects` takes them.
+
+        Returns
+        -------
+        Mean and variance, each ``(n_cells, n_latent)``.
+        """
         h = self.hidden(self.first(x) + self.covariates(categorical, continuous))
         # the bounds are far outside what a trained posterior uses; they keep exp and log finite early on
         return self.mean(h), self.log_var(h).clamp(-12.0, 8.0).exp()

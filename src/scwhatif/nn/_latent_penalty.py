@@ -85,9 +85,8 @@ def total_correlation(z: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, n_
     -------
     Scalar, nats, mean over cells.
     """
-    log_density = -0.5 * (
-        (z.unsqueeze(1) - mean.unsqueeze(0)).square() / var.unsqueeze(0) + var.log().unsqueeze(0) + math.log(2 * math.pi)
-    )
+    distance = (z.unsqueeze(1) - mean.unsqueeze(0)).square() / var.unsqueeze(0)
+    log_density = -0.5 * (distance + var.log().unsqueeze(0) + math.log(2 * math.pi))
     log_weight = math.log(max(n_obs, 1) * z.shape[0])
     log_joint = torch.logsumexp(log_density.sum(-1), dim=1) - log_weight
     log_marginals = (torch.logsumexp(log_density, dim=1) - log_weight).sum(-1)

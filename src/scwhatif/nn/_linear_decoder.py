@@ -41,5 +41,15 @@ class LinearDecoder(nn.Module):
         return softplus(self.weight) if self.constraint == "nonnegative" else self.weight
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map latent codes ``(..., n_latent)`` to ``(..., n_output)``."""
+        """Decode.
+
+        Parameters
+        ----------
+        z
+            Latent codes, ``(..., n_latent)``.
+
+        Returns
+        -------
+        ``(..., n_output)``.
+        """
         return linear(z, self.loadings, self.bias)

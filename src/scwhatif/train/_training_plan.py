@@ -42,6 +42,11 @@ class TrainingPlan(scvi.train.TrainingPlan):
         latent penalty rises linearly from 0 to its full weight.
     **kwargs
         Further arguments of :class:`scvi.train.TrainingPlan`.
+
+    Raises
+    ------
+    ValueError
+        An unknown or contradictory schedule, or a warm-up that is neither a fraction nor a number of epochs.
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         module: BaseModuleClass,
         *,
         optimizer: Literal["AdamW", "Adam", "Custom"] = "AdamW",
-        lr: float = 1e-3,
+        lr: float = 5e-3,
         weight_decay: float = 1e-2,
         eps: float = 1e-8,
         lr_schedule: Literal["cosine"] | None = None,
@@ -70,11 +75,26 @@ class TrainingPlan(scvi.train.TrainingPlan):
         self.kl_warmup = kl_warmup
         self._sums: dict[str, torch.Tensor] = {}
         self._latent_moments: torch.Tensor | None = None
+        # weights at the start of the last epoch that ended well, and at the start of the current one: only the
+        # former have been seen to give finite losses
         self._healthy_state: dict[str, torch.Tensor] = {}
+        self._current_state: dict[str, torch.Tensor] = {}
 
     @staticmethod
     def n_warmup_epochs(kl_warmup: float | int, max_epochs: int) -> int:
-        """Number of epochs before the full weight is reached; always below ``max_epochs``."""
+        """Number of epochs before the full weight is reached; always below ``max_epochs``.
+
+        Parameters
+        ----------
+        kl_warmup
+            Fraction of ``max_epochs`` (float) or number of epochs (int).
+        max_epochs
+            Number of epochs of the fit.
+
+        Returns
+        -------
+        Number of epochs.
+        """
         n_epochs = int(kl_warmup * max_epochs) if isinstance(kl_warmup, float) else kl_warmup
         return max(min(n_epochs, max_epochs - 1), 0)
 
@@ -90,17 +110,17 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Optimizer with decay on layer weights only, and the schedule."""
         config = super().configure_optimizers()
         if self.optimizer_name == "AdamW":
-            layer_weights = {
-                id(layer.weight)
-                for layer in self.module.modules()
-                if isinstance(getattr(layer, "weight", None), torch.nn.Parameter) and layer.weight.dim() > 1
-            }
-            trainable = [p for p in self.module.parameters() if p.requires_grad]
+            trainable = [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
+            is_layer_weight = [name.endswith("weight") and p.dim() > 1 for name, p in trainable]
+            groups: list[dict[str, Any]] = [
+                {"params": [p for (_, p), decays in zip(trainable, is_layer_weight, strict=True) if decays]},
+                {
+                    "params": [p for (_, p), decays in zip(trainable, is_layer_weight, strict=True) if not decays],
+                    "weight_decay": 0.0,
+                },
+            ]
             config["optimizer"] = torch.optim.AdamW(
-                [
-                    {"params": [p for p in trainable if id(p) in layer_weights]},
-                    {"params": [p for p in trainable if id(p) not in layer_weights], "weight_decay": 0.0},
-                ],
+                groups,
                 lr=self.lr,
                 eps=self.eps,
                 weight_decay=self.weight_decay,
@@ -115,7 +135,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Start the decoder at the training data's moments (once in a model's life) and take the first snapshot."""
         if not getattr(self.module, "initialized", True):
             self._initialize_module()
-        self._take_snapshot()
+        self._current_state = self._healthy_state = self._snapshot()
 
     def _initialize_module(self) -> None:
         n_batch, n_input = self.module.n_batch, self.module.n_input
@@ -128,9 +148,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
             moments = torch.cat([x, x.square(), exposure, torch.ones_like(exposure)], dim=-1)
             totals.index_add_(0, tensors[REGISTRY_KEYS.BATCH_KEY].squeeze(-1).long().to(self.device), moments)
         totals = self._reduce(totals).float()
-        self.module.initialize(
-            totals[:, :n_input], totals[:, n_input : 2 * n_input], totals[:, -2:-1], totals[:, -1:]
-        )
+        self.module.initialize(totals[:, :n_input], totals[:, n_input : 2 * n_input], totals[:, -2:-1], totals[:, -1:])
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """One optimisation step."""
@@ -177,7 +195,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
             n_cells = self._n_cells
             self.module.latent_variance.copy_((moments[1] / n_cells - (moments[0] / n_cells).square()).clamp(min=0))
         self._latent_moments = None
-        self._take_snapshot()
+        self._healthy_state, self._current_state = self._current_state, self._snapshot()
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -208,8 +226,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
     def _weights_are_finite(self) -> bool:
         return all(bool(torch.isfinite(p).all()) for p in self.module.parameters())
 
-    def _take_snapshot(self) -> None:
-        self._healthy_state = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+    def _snapshot(self) -> dict[str, torch.Tensor]:
+        return {key: value.detach().clone() for key, value in self.module.state_dict().items()}
 
     def _restore_and_raise(self, means: torch.Tensor) -> None:
         self.module.load_state_dict(self._healthy_state)
@@ -224,9 +242,10 @@ class TrainingPlan(scvi.train.TrainingPlan):
                 f"lower it (plan_kwargs={{'lr': {self.lr / 10:g}}}) or clip harder (gradient_clip_val)"
             )
         epoch = self.current_epoch
-        healthy = f"the weights at the end of epoch {epoch - 1}" if epoch else "the initial weights"
+        n_kept = max(epoch - 1, 0)
+        healthy = f"the weights after {n_kept} healthy epoch(s)" if n_kept else "the weights before training"
         msg = (
             f"Training diverged in epoch {epoch} (counting from 0): reconstruction loss {reconstruction:g}, "
             f"KL {kl:g}. Restored {healthy}. Likely cause: {cause}."
         )
-        raise TrainingDivergedError(msg, epoch)
+        raise TrainingDivergedError(msg, epoch, n_kept)
