@@ -55,6 +55,52 @@ def check_layer(adata: AnnData, layer: str | None) -> None:
         raise _unknown_key(layer, adata.layers.keys(), "adata.layers", "layer")
 
 
+def check_rep(adata: AnnData, use_rep: str) -> None:
+    """Raise unless ``adata.obsm[use_rep]`` is there, finite and two-dimensional."""
+    if use_rep not in adata.obsm:
+        error = _unknown_key(use_rep, adata.obsm.keys(), "adata.obsm", "use_rep")
+        msg = f"{error.args[0]} Write it with adata.obsm[{use_rep!r}] = model.get_latent_representation()."
+        raise KeyError(msg)
+    check_finite(adata.obsm[use_rep], name=f"adata.obsm[{use_rep!r}]")
+
+
+def check_groups(adata: AnnData, key: str, *, name: str = "groupby", min_groups: int = 2) -> pd.Categorical:
+    """Groups of cells named by ``adata.obs[key]``, as text, in the order of its categories, unused ones left out.
+
+    Raises ``KeyError`` for a column that is not there, and ``ValueError`` for missing labels, for a continuous
+    variable, for fewer than `min_groups` groups and for a group of a single cell.
+    """
+    check_obs_key(adata, key, name)
+    column = adata.obs[key]
+    n_missing = int(column.isna().sum())
+    if n_missing:
+        cells = adata.obs_names[column.isna().to_numpy()]
+        msg = (
+            f"adata.obs[{key!r}] is missing for {n_missing} cell(s): {_listed(cells)}. Name their group, or leave them "
+            f"out with adata[adata.obs[{key!r}].notna()]."
+        )
+        raise ValueError(msg)
+    if pd.api.types.is_float_dtype(column) and (column % 1 != 0).any():
+        msg = (
+            f"adata.obs[{key!r}] holds a continuous variable, not groups. Cut it into groups first, for instance with "
+            "pd.qcut, or make it a category if every value is a group."
+        )
+        raise ValueError(msg)
+    groups = pd.Categorical(column).remove_unused_categories()
+    groups = groups.rename_categories([str(category) for category in groups.categories])
+    if len(groups.categories) < min_groups:
+        msg = f"adata.obs[{key!r}] holds only {_listed(groups.categories)}; at least {min_groups} groups are needed."
+        raise ValueError(msg)
+    single = groups.categories[np.bincount(groups.codes) == 1]
+    if len(single):
+        msg = (
+            f"adata.obs[{key!r}] has group(s) of a single cell: {_listed(single)}, from which nothing can be inferred. "
+            "Merge or remove them."
+        )
+        raise ValueError(msg)
+    return groups
+
+
 def iter_blocks(x: Any, *, max_entries: int = _BLOCK_ENTRIES) -> Iterator[tuple[int, int, Any]]:
     """Stream a matrix as in-memory blocks without densifying it.
 

@@ -1,0 +1,8 @@
+"""Encoders taken apart, and the screens that run on them; nothing here knows AnnData."""
+
+from __future__ import annotations
+
+from scwhatif.engine._encoder_plan import EncoderPlan
+from scwhatif.engine._feature_screen import FeatureCounts, FeatureScreen, ScreenSums
+
+__all__ = ["EncoderPlan", "FeatureCounts", "FeatureScreen", "ScreenSums"]
