@@ -228,6 +228,96 @@ def test_surgery_keeps_reference_codes_and_learns_the_new_batch(adata, tmp_path)
     np.testing.assert_array_equal(loaded.get_latent_representation(reference), before)
 
 
+def _quantities(model):
+    """What must not depend on the axes."""
+    z = model.get_latent_representation()
+    covariates = {"chemistry": "v2", "age": 3.0}
+    return {
+        "decoded": np.log(model.decode(z, covariates=covariates)).to_numpy(),
+        "gram": z @ z.T,
+        "loadings": model.get_loadings().to_numpy() @ model.get_loadings().to_numpy().T,
+    }
+
+
+@pytest.mark.parametrize("method", ["varimax", "quartimax", "ica"])
+def test_rotation_is_exact_saved_and_undone(model, adata, tmp_path, method):
+    model.save(str(tmp_path / "original"))
+    rotated = BetaLinearSCVI.load(str(tmp_path / "original"), adata)
+    before = _quantities(rotated)
+    trained = rotated.get_latent_representation()
+    torch.manual_seed(0)
+    elbo = float(rotated.get_elbo())
+    rotated.rotate(method)
+    assert rotated.rotation_ == method
+    for name, value in _quantities(rotated).items():
+        np.testing.assert_allclose(value, before[name], atol=1e-4, rtol=1e-5, err_msg=name)
+    torch.manual_seed(0)
+    assert float(rotated.get_elbo()) == pytest.approx(elbo, rel=1e-5)
+    assert np.abs(rotated.get_latent_representation() - trained).max() > 0.1
+    share = rotated.get_explained_share()
+    assert share.is_monotonic_decreasing
+    assert (rotated.get_loadings().pow(3).sum() >= 0).all()
+    rotated.save(str(tmp_path / "rotated"))
+    loaded = BetaLinearSCVI.load(str(tmp_path / "rotated"), adata)
+    np.testing.assert_array_equal(loaded.get_latent_representation(), rotated.get_latent_representation())
+    assert loaded.rotation_ == method
+    rotated.rotate(None)
+    np.testing.assert_allclose(rotated.get_latent_representation(), trained, atol=1e-4)
+
+
+def test_varimax_makes_loadings_simpler_and_is_stable_under_repetition(model, adata, tmp_path):
+    def simplicity(loadings):
+        return (loadings**4).to_numpy().sum() - ((loadings**2).sum() ** 2).sum() / len(loadings)
+
+    model.save(str(tmp_path / "m"))
+    rotated = BetaLinearSCVI.load(str(tmp_path / "m"), adata)
+    before = simplicity(rotated.get_loadings())
+    rotated.rotate("varimax")
+    once = rotated.get_loadings()
+    assert simplicity(once) > before
+    rotated.rotate("varimax")
+    np.testing.assert_allclose(rotated.get_loadings(), once, atol=1e-3)
+
+
+def test_knockouts_follow_the_rotation(adata, tmp_path):
+    from scwhatif.tl import knockout
+
+    model = _fit(adata, epochs=20, setup={"batch_key": "batch"})
+    results = {}
+    for name in (None, "varimax"):
+        model.rotate(name)
+        result = adata.copy()
+        knockout(result, model, n_null=0, progress=False)
+        zeroed = adata.copy()
+        zeroed.X.data[zeroed.X.indices == 7] = 0
+        shift = model.get_latent_representation(zeroed) - model.get_latent_representation()
+        np.testing.assert_allclose(result.varm["knockout_shift"][7], shift.mean(0), atol=1e-5)
+        results[name] = result
+    np.testing.assert_allclose(results[None].var["knockout_score"], results["varimax"].var["knockout_score"], rtol=1e-4)
+
+
+def test_queries_share_the_rotated_axes(adata):
+    reference, query = (adata[(adata.obs["batch"] == b).to_numpy()].copy() for b in ("batch_0", "batch_1"))
+    model = _fit(reference, epochs=20, setup={"batch_key": "batch"})
+    model.rotate("varimax")
+    mapped = BetaLinearSCVI.load_query_data(query, model)
+    mapped.train(5, seed=0, **SILENT)
+    np.testing.assert_array_equal(mapped.get_latent_representation(reference), model.get_latent_representation())
+    with pytest.raises(ValueError, match="shares its reference's axes"):
+        mapped.rotate()
+
+
+def test_rotation_is_refused_where_it_would_be_wrong(adata):
+    nonnegative = _fit(adata, epochs=2, decoder="nonnegative", setup={"batch_key": "batch"})
+    with pytest.raises(ValueError, match="non-negative"):
+        nonnegative.rotate()
+    model = _fit(adata, epochs=2, setup={"batch_key": "batch"})
+    with pytest.raises(ValueError, match="not one of"):
+        model.rotate("oblimin")
+    with pytest.raises(RuntimeError, match="untrained"):
+        BetaLinearSCVI(adata).rotate()
+
+
 def test_registry_alone_is_enough_to_build_a_model(model):
     twin = BetaLinearSCVI(registry=model.registry, n_latent=5, n_hidden=32)
     twin.module.load_state_dict(model.module.state_dict())

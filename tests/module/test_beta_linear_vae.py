@@ -110,7 +110,7 @@ def test_initialize_ignores_a_batch_without_training_cells():
 def test_canonical_form_orders_dimensions_without_changing_the_model(decoder, gene_likelihood):
     tensors = _tensors()
     module = _module(decoder=decoder, gene_likelihood=gene_likelihood)
-    module.latent_variance.copy_(torch.tensor([0.1, 2.0, 1.0]))
+    module.latent_covariance.copy_(torch.diag(torch.tensor([0.1, 2.0, 1.0])))
     mean_before = module.inference(**module._get_inference_input(tensors))["qz"].loc
     px_before = module.generative(mean_before, torch.zeros(N_CELLS, 1), tensors[REGISTRY_KEYS.BATCH_KEY])["px"].mean
     order = module.canonicalize()
@@ -122,6 +122,24 @@ def test_canonical_form_orders_dimensions_without_changing_the_model(decoder, ge
     assert (share[:-1] >= share[1:]).all()
     if decoder == "linear":
         assert (module.effective_loadings().pow(3).sum(0) >= 0).all()
+
+
+@pytest.mark.parametrize("objective", ["kl", "total_correlation"])
+@pytest.mark.parametrize("gene_likelihood", ["nb", "zinb", "normal"])
+def test_rotation_changes_the_axes_and_nothing_else(gene_likelihood, objective):
+    tensors = _tensors(continuous=gene_likelihood == "normal")
+    settings = {"gene_likelihood": gene_likelihood, "objective": objective, "beta": 3.0}
+    module, rotated = _module(**settings), _module(**settings)
+    rotation = torch.linalg.qr(torch.randn(N_LATENT, N_LATENT)).Q
+    rotated.rotate(rotation)
+    inference, generative, output = _forward(module, tensors, n_obs=100)
+    inference_rotated, generative_rotated, output_rotated = _forward(rotated, tensors, n_obs=100)
+    torch.testing.assert_close(inference_rotated["z"], inference["z"] @ rotation, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(generative_rotated["px"].mean, generative["px"].mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output_rotated.loss, output.loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output_rotated.kl_local["kl_local"], output.kl_local["kl_local"])
+    log_q, log_q_rotated = (i["qz"].log_prob(i["z"]).sum(-1) for i in (inference, inference_rotated))
+    torch.testing.assert_close(log_q_rotated, log_q, rtol=1e-4, atol=1e-4)
 
 
 def test_query_freezing_leaves_reference_rows_alone():

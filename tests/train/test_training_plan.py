@@ -54,11 +54,11 @@ def test_logged_metrics_are_means_over_cells():
     assert history["kl_local_validation"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_latent_variance_is_measured_on_the_training_cells():
+def test_latent_covariance_is_measured_on_the_training_cells():
     model = _model(dropout_rate=0.0)
     model.train(30, seed=0, plan_kwargs={"lr": 1e-9, "weight_decay": 0.0}, **SILENT)
     z = model.get_latent_representation(indices=model.train_indices)
-    np.testing.assert_allclose(model.module.latent_variance.numpy(), z.var(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(model.module.latent_covariance.numpy(), np.cov(z.T, bias=True), rtol=1e-3, atol=1e-4)
 
 
 def test_biases_dispersions_and_covariate_effects_are_not_decayed():

@@ -49,6 +49,9 @@ class EncoderPlan:
         Whether values are log1p-transformed first.
     center, scale
         Then shifted and divided by these, ``(n_features,)``, or ``None``.
+    rotation
+        Columns are the axes the model reports its latent code in; the plan computes in those the encoder was trained
+        in, where the posterior is factorised. ``None`` if they are the same.
     """
 
     weight: torch.Tensor
@@ -58,6 +61,7 @@ class EncoderPlan:
     log1p: bool = True
     center: torch.Tensor | None = None
     scale: torch.Tensor | None = None
+    rotation: torch.Tensor | None = None
 
     @classmethod
     def from_module(cls, module: nn.Module) -> EncoderPlan:
@@ -92,6 +96,7 @@ class EncoderPlan:
                 log1p=module.is_count_model,
                 center=None if module.is_count_model else module.input_mean.clone(),
                 scale=None if module.is_count_model else module.input_std.clone(),
+                rotation=module.rotation.clone(),
             )
         _check_plan(plan, module)
         return plan
@@ -111,6 +116,20 @@ class EncoderPlan:
         """Length of each feature's first-layer weights, per unit of the (transformed) feature, ``(n_features,)``."""
         norm = self.weight.double().norm(dim=1)
         return (norm if self.scale is None else norm / self.scale.double()).cpu().numpy()
+
+    def to_reported_axes(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Differences of posterior means in the axes the model reports.
+
+        Parameters
+        ----------
+        shift
+            In the plan's axes, ``(..., n_latent)``.
+
+        Returns
+        -------
+        Same shape.
+        """
+        return shift if self.rotation is None else shift @ self.rotation.double().cpu().numpy()
 
     @torch.inference_mode()
     def preactivation(

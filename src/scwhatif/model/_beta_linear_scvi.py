@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
+import torch
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import (
@@ -18,6 +19,7 @@ from scvi.model.base import ArchesMixin, BaseMinifiedModeModelClass, RNASeqMixin
 
 from scwhatif import _validation
 from scwhatif._compat import StrictVarNamesMixin, minified_type, seeded
+from scwhatif.engine import RotationMethod, loading_rotation
 from scwhatif.model._checks import check_settings, check_setup
 from scwhatif.model._decoding_mixin import LinearDecodingMixin
 from scwhatif.model._training_mixin import TrainingMixin
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+
+# a dimension whose posterior means vary less is not in use (active units, Burda et al. 2016)
+ACTIVE_VARIANCE = 0.01
 
 
 class BetaLinearSCVI(
@@ -158,6 +164,7 @@ class BetaLinearSCVI(
         self.module.minified_data_type = self.minified_data_type
         self.n_latent = n_latent
         self.beta_ = beta
+        self.rotation_: str | None = None
         self.reference_categories_: list[int] | None = None
         self._model_summary_string = (
             f"BetaLinearSCVI: n_latent {n_latent}, beta {beta:g} ({objective}), decoder {decoder}, "
@@ -292,6 +299,53 @@ class BetaLinearSCVI(
             model.reference_categories_ = n_reference
             model.module.freeze_for_query(n_reference)
         return model
+
+    def rotate(self, method: RotationMethod | None = "varimax") -> None:
+        r"""Choose the axes the latent space is read in, after training and for free.
+
+        The decoder is linear and the prior N(0, I), so an orthogonal rotation of the latent code and of the loadings
+        changes neither what the model predicts nor its likelihood; the axes a fit lands on are an accident, and those
+        whose loadings have the simplest structure are easier to name. Everything the model returns afterwards is in
+        the new axes (latent representation, loadings, ``decode``, knockouts, mapped queries), and they are saved with
+        it. The posterior is factorised in the trained axes only: variances returned with ``return_dist=True`` are the
+        marginal ones. ``history["kl_z…"]`` stays that of the axes during training.
+
+        Parameters
+        ----------
+        method
+            ``"varimax"`` (few features per dimension), ``"quartimax"`` (few dimensions per feature) or ``"ica"``
+            (columns farthest from Gaussian), all on the loadings of the active dimensions (variance of the posterior
+            means above 0.01); ``None`` returns to the trained axes.
+
+        Raises
+        ------
+        RuntimeError
+            The model has not been trained.
+        ValueError
+            The loadings are constrained to be non-negative, the data are minified (they keep codes in the present
+            axes), the model maps a query (which shares its reference's axes), or the method is not known.
+        """
+        self._check_if_trained(warn=False)
+        module = self.module
+        reason = None
+        if module.decoder.constraint == "nonnegative":
+            reason = "a rotation would make non-negative loadings negative; they need none to be read"
+        elif self.minified_data_type is not None:
+            reason = "the minified data keep codes in the present axes; rotate before minify_adata"
+        elif self.reference_categories_ is not None:
+            reason = "a query model shares its reference's axes; rotate the reference before load_query_data"
+        if reason is not None:
+            msg = f"Cannot rotate: {reason}."
+            raise ValueError(msg)
+        loadings = module.effective_loadings() @ module.rotation.T
+        covariance = module.rotation @ module.latent_covariance @ module.rotation.T
+        rotation = torch.eye(self.n_latent)
+        if method is not None:
+            active = (covariance.diagonal() > ACTIVE_VARIANCE).cpu().numpy()
+            rotation = torch.from_numpy(loading_rotation(loadings.cpu().numpy(), method, active=active)).float()
+        module.rotate(module.rotation.T @ rotation.to(module.device))
+        module.canonicalize()
+        self.rotation_ = method
 
     def get_explained_share(self) -> pd.Series:
         r"""Share of the decoded log-rate's variance that each latent dimension accounts for.

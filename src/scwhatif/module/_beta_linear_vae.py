@@ -15,6 +15,7 @@ from scwhatif.module._posterior_sampling_mixin import PosteriorSamplingMixin
 from scwhatif.nn import (
     GaussianEncoder,
     LinearDecoder,
+    RotatedNormal,
     beta_kl,
     capacity_kl,
     gaussian_kl,
@@ -121,7 +122,10 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
             self.log_dispersion = nn.Parameter(torch.zeros(shape))
 
         self.register_buffer("initialized", torch.tensor(data=False))
-        self.register_buffer("latent_variance", torch.ones(n_latent))
+        # the axes the code is read in, as columns; the encoder's heads stay in the axes they were trained in
+        self.register_buffer("rotation", torch.eye(n_latent))
+        # of the posterior means of the training cells, in the axes the code is read in
+        self.register_buffer("latent_covariance", torch.eye(n_latent))
         if gene_likelihood == "normal":
             self.register_buffer("input_mean", torch.zeros(n_input))
             self.register_buffer("input_std", torch.ones(n_input))
@@ -186,7 +190,7 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         -------
         ``(n_latent,)``.
         """
-        return self.latent_variance * self.effective_loadings().square().sum(0)
+        return self.latent_covariance.diagonal() * self.effective_loadings().square().sum(0)
 
     def canonicalize(self) -> torch.Tensor:
         """Order dimensions by explained variance and make their largest loadings positive.
@@ -198,7 +202,7 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         order = torch.argsort(self.explained_variance(), descending=True, stable=True)
         skew = self.effective_loadings()[:, order].pow(3).sum(0)
         sign = torch.where((skew < 0) & (self.decoder.constraint == "linear"), -1.0, 1.0)
-        self.reorder_latent(order, sign)
+        self.rotate(torch.eye(self.n_latent, device=order.device)[:, order] * sign)
         return order
 
     def freeze_for_query(self, n_reference: Sequence[int]) -> None:
@@ -226,25 +230,20 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
             self.freeze_for_query(model.reference_categories_)
 
     @torch.no_grad()
-    def reorder_latent(self, order: torch.Tensor, sign: torch.Tensor) -> None:
-        """Permute and flip the latent dimensions everywhere, leaving the model's distribution unchanged.
+    def rotate(self, rotation: torch.Tensor) -> None:
+        """Read the latent code in other axes, leaving the model's distribution unchanged.
 
         Parameters
         ----------
-        order
-            New dimension j is old dimension ``order[j]``.
-        sign
-            ±1 per new dimension; must be all 1 for non-negative loadings.
+        rotation
+            Orthogonal ``(n_latent, n_latent)``; its columns are the new axes in terms of the present ones. With
+            non-negative loadings it must be a permutation.
         """
         for decoder in (self.decoder, getattr(self, "zero_decoder", None)):
             if decoder is not None:
-                decoder.weight.copy_(decoder.weight[:, order] * sign)
-        mean, log_var = self.z_encoder.mean, self.z_encoder.log_var
-        mean.weight.copy_(mean.weight[order] * sign.unsqueeze(-1))
-        mean.bias.copy_(mean.bias[order] * sign)
-        log_var.weight.copy_(log_var.weight[order])
-        log_var.bias.copy_(log_var.bias[order])
-        self.latent_variance.copy_(self.latent_variance[order])
+                decoder.weight.copy_(decoder.weight @ rotation)
+        self.rotation.copy_(self.rotation @ rotation)
+        self.latent_covariance.copy_(rotation.T @ self.latent_covariance @ rotation)
 
     def transform_input(self, x: torch.Tensor) -> torch.Tensor:
         """What the encoder sees: ``log1p`` of counts, standardised continuous features.
@@ -292,14 +291,14 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         continuous = cont_covs if self.encode_covariates else None
         mean, var = self.z_encoder(self.transform_input(x), categorical, continuous)
         library = x.sum(-1, keepdim=True).log() if self.is_count_model else torch.zeros_like(mean[:, :1])
-        return _posterior(mean, var, library, n_samples)
+        return _posterior(RotatedNormal.from_axes(mean, var, self.rotation), library, n_samples) | {"axes": (mean, var)}
 
     @auto_move_data
     def _cached_inference(
         self, qzm: torch.Tensor, qzv: torch.Tensor, observed_lib_size: torch.Tensor, n_samples: int = 1
     ) -> dict[str, Any]:
         library = observed_lib_size.log() if self.is_count_model else torch.zeros_like(qzm[:, :1])
-        return _posterior(qzm, qzv, library, n_samples)
+        return _posterior(RotatedNormal(qzm, qzv.sqrt()), library, n_samples)
 
     def _get_generative_input(
         self, tensors: dict[str, torch.Tensor], inference_outputs: dict[str, Any]
@@ -431,7 +430,8 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         negative ELBO; ``extra_metrics`` holds the ``objective`` at full weight and the KL per dimension, ``kl_z``.
         """
         reconstruction = -self.log_likelihood(tensors[REGISTRY_KEYS.X_KEY], generative_outputs)
-        mean, var = inference_outputs["qz"].mean, inference_outputs["qz"].variance
+        # in the axes of training the posterior is factorised, so the KL adds up over them
+        mean, var = inference_outputs["axes"]
         kl = gaussian_kl(mean, var)
         if self.objective == "kl":
             penalty = beta_kl(kl, beta=self.beta, free_bits=self.free_bits)
@@ -441,14 +441,18 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
             weighted = capacity_kl(kl, beta=self.beta, capacity=kl_weight * self.capacity)
         else:
             # KL = index-code information + total correlation + dimension-wise KL: charge the middle term beta
-            excess = total_correlation(inference_outputs["z"], mean, var, n_obs)
+            excess = total_correlation(inference_outputs["z"] @ self.rotation.T, mean, var, n_obs)
             penalty = beta_kl(kl, beta=1.0, free_bits=self.free_bits) + (self.beta - 1) * excess
             weighted = kl_weight * penalty
+        qz = inference_outputs["qz"]
         return LossOutput(
             loss=reconstruction.mean() + weighted,
             reconstruction_loss=reconstruction,
             kl_local=kl.sum(-1),
-            extra_metrics={"objective": (reconstruction.mean() + penalty).detach(), "kl_z": kl.mean(0).detach()},
+            extra_metrics={
+                "objective": (reconstruction.mean() + penalty).detach(),
+                "kl_z": gaussian_kl(qz.mean, qz.variance).mean(0).detach(),
+            },
         )
 
 
@@ -462,9 +466,7 @@ def _without_first_rows(n: int, gradient: torch.Tensor) -> torch.Tensor:
     return gradient
 
 
-def _posterior(mean: torch.Tensor, var: torch.Tensor, library: torch.Tensor, n_samples: int) -> dict[str, Any]:
-    # no argument validation: a NaN must reach the loss, where the training plan can say what happened
-    qz = torch.distributions.Normal(mean, var.sqrt(), validate_args=False)
+def _posterior(qz: RotatedNormal, library: torch.Tensor, n_samples: int) -> dict[str, Any]:
     z = qz.rsample() if n_samples == 1 else qz.sample((n_samples,))
     if n_samples > 1:
         library = library.expand(n_samples, *library.shape)

@@ -9,11 +9,13 @@ from scwhatif.nn._covariate_effects import CovariateEffects
 from scwhatif.nn._gaussian_encoder import GaussianEncoder
 from scwhatif.nn._latent_penalty import beta_kl, capacity_kl, gaussian_kl, total_correlation
 from scwhatif.nn._linear_decoder import LinearDecoder
+from scwhatif.nn._rotated_normal import RotatedNormal
 
 __all__ = [
     "CovariateEffects",
     "GaussianEncoder",
     "LinearDecoder",
+    "RotatedNormal",
     "beta_kl",
     "capacity_kl",
     "gaussian_kl",

@@ -174,7 +174,8 @@ def knockout(
 
     target = adata.copy() if copy else adata
     overall = table[table["group"] == ALL_CELLS]
-    _write(target, key_added, columns, overall, strata[0].mean_shift(sums)[np.searchsorted(screened, columns)])
+    shift = plan.to_reported_axes(strata[0].mean_shift(sums)[np.searchsorted(screened, columns)])
+    _write(target, key_added, columns, overall, shift)
     target.var[f"{key_added}_n_cells"] = strata[0].n_changed
     recorded = params(
         model,

@@ -156,7 +156,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         inference_outputs, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
         self._accumulate("train", output)
         mean = inference_outputs["qz"].mean.detach()
-        moments = torch.stack([mean.sum(0), mean.square().sum(0)])
+        moments = torch.cat([mean.sum(0, keepdim=True), mean.T @ mean])
         self._latent_moments = moments if self._latent_moments is None else self._latent_moments + moments
         self.log("train_loss", output.loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(mean))
         return output.loss
@@ -190,10 +190,9 @@ class TrainingPlan(scvi.train.TrainingPlan):
             self._restore_and_raise(means)
         self._log("train", means)
         self.log("kl_weight", self.kl_weight)
-        moments = self._reduce(self._latent_moments) if self._latent_moments is not None else None
-        if moments is not None and hasattr(self.module, "latent_variance"):
-            n_cells = self._n_cells
-            self.module.latent_variance.copy_((moments[1] / n_cells - (moments[0] / n_cells).square()).clamp(min=0))
+        if self._latent_moments is not None and hasattr(self.module, "latent_covariance"):
+            moments = self._reduce(self._latent_moments) / self._n_cells
+            self.module.latent_covariance.copy_(moments[1:] - torch.outer(moments[0], moments[0]))
         self._latent_moments = None
         self._healthy_state, self._current_state = self._current_state, self._snapshot()
 
