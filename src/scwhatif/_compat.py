@@ -11,6 +11,7 @@ import scvi
 import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
+from scvi.data._constants import _SCVI_UUID_KEY
 from scvi.data._utils import _get_adata_minify_type
 from scvi.model._utils import get_max_epochs_heuristic
 
@@ -24,6 +25,7 @@ __all__ = [
     "StrictVarNamesMixin",
     "get_max_epochs_heuristic",
     "minified_type",
+    "registered",
     "registered_data",
     "seeded",
 ]
@@ -60,6 +62,29 @@ def seeded(seed: int | None) -> Iterator[None]:
 def minified_type(adata: AnnData) -> str | None:
     """How scvi-tools has minified ``adata``, ``None`` if it has not."""
     return _get_adata_minify_type(adata)
+
+
+@contextmanager
+def registered(model_class: Any, adata: AnnData, **setup: Any) -> Iterator[None]:
+    """Register ``adata`` with a model class inside the block, and leave no trace of it in the class after it.
+
+    Parameters
+    ----------
+    model_class
+        Class of the scvi-tools kind.
+    adata
+        Given to ``setup_anndata``, which writes its bookkeeping into it.
+    **setup
+        Further arguments of ``setup_anndata``.
+    """
+    try:
+        model_class.setup_anndata(adata, **setup)
+        yield
+    finally:
+        # the public deregister_manager needs a model, which there is none of where its construction failed
+        uuid = adata.uns.get(_SCVI_UUID_KEY)
+        for store in (model_class._setup_adata_manager_store, *model_class._per_instance_manager_store.values()):
+            store.pop(uuid, None)
 
 
 class RegisteredData(NamedTuple):

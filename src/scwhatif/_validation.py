@@ -97,6 +97,8 @@ def check_groups(adata: AnnData, key: str, *, name: str = "groupby", min_groups:
             f"adata.obs[{key!r}] has group(s) of a single cell: {_listed(single)}, from which nothing can be inferred. "
             "Merge or remove them."
         )
+        if 2 * len(single) > len(groups.categories):
+            msg += " If this is a continuous variable made a category, cut it into groups, for instance with pd.qcut."
         raise ValueError(msg)
     return groups
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from scwhatif.metrics import one_vs_rest_auc
-from scwhatif.metrics._auc import auc_of_ranks
+from scwhatif.metrics._auc import auc_of_ranks, column_auc, folded
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -64,3 +65,21 @@ def test_a_permutation_needs_no_new_ranks():
 def test_bad_input(values: list, labels: list, message: str):
     with pytest.raises(ValueError, match=message):
         one_vs_rest_auc(values, labels)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sparse_columns_are_ranked_without_their_zeros(sign: int):
+    rng = np.random.default_rng(0)
+    dense = rng.poisson(0.5, (40, 7)).astype(float)
+    dense[:, 3] = 0
+    dense[:, 4] *= rng.choice([-1, 1], 40)
+    stored = sparse.csc_matrix(sign * dense)
+    # a zero that is stored is a zero all the same
+    stored.data[stored.indptr[1]] = 0
+    dense[stored.indices[stored.indptr[1]], 1] = 0
+    codes = rng.integers(0, 3, 40)
+    np.testing.assert_allclose(column_auc(stored, codes, 3), column_auc(sign * dense, codes, 3), atol=1e-12)
+
+
+def test_folding():
+    np.testing.assert_allclose(folded(np.array([0.0, 0.3, 0.5, 0.9])), [1.0, 0.7, 0.5, 0.9])

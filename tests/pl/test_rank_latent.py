@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -72,8 +73,19 @@ def test_what_is_not_significant_is_not_bold(ranked: AnnData):
 def test_floors_stand_on_the_right(ranked: AnnData):
     right = wi.pl.rank_latent(ranked, show=False).child_axes[0]
     row = ranked.uns["rank_latent"]["floors"].iloc[0]
-    assert right.get_yticklabels()[0].get_text() == f"PC {row['pc_auc']:.2f}, {row['gene']} {row['gene_auc']:.2f}"
+    codes = {"PC": row["pc_auc"], "IC": row["ica_auc"], "FA": row["fa_auc"]}
+    best = max(codes, key=codes.__getitem__)
+    expected = f"{best} {codes[best]:.2f}, {row['gene']} {row['gene_auc']:.2f}"
+    assert right.get_yticklabels()[0].get_text() == expected
     assert not wi.pl.rank_latent(ranked, floors=False, show=False).child_axes
+
+
+@pytest.mark.parametrize(("tried", "pattern"), [(["pca"], r"PC \d\.\d\d"), (["gene"], r"gene_\d+ \d\.\d\d"), ([], "")])
+def test_floors_that_were_not_tried_are_not_written(ranked: AnnData, tried: list[str], pattern: str):
+    other = ranked.copy()
+    wi.tl.rank_latent(other, "cell_type", use_rep="true_factors", n_permutations=1, floors=tried)
+    right = wi.pl.rank_latent(other, show=False).child_axes[0]
+    assert all(re.fullmatch(pattern, label.get_text()) for label in right.get_yticklabels())
 
 
 def test_draws_into_given_axes_and_what_was_read_from_a_file(ranked: AnnData, tmp_path: Path):

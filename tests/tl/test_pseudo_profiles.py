@@ -184,9 +184,129 @@ def test_continuous_features():
     np.testing.assert_allclose(markers["difference"], markers["expression"] - markers["rest"], atol=1e-6)
 
 
+def test_neutral_dimensions_are_zero_in_every_state(fitted: Fitted):
+    adata, model = fitted
+    wi.tl.pseudo_profiles(adata, model, "cell_type", dims="z0", neutral=["z2", 1])
+    states = adata.uns[KEY]["states"]
+    assert (states[["z1", "z2"]] == 0).all(axis=None)
+    np.testing.assert_allclose(
+        adata.varm[KEY].T, model.decode(states[["z0", "z1", "z2", "z3"]], library_size=1e4), rtol=1e-5, atol=1e-6
+    )
+    # without dims, all others are moved
+    wi.tl.pseudo_profiles(adata, model, neutral="z2")
+    assert adata.uns[KEY]["states"]["family"].unique().tolist() == ["z0", "z1", "z3"]
+
+
+def test_average_of_decoded_cells(fitted: Fitted):
+    adata, model = fitted
+    wi.tl.pseudo_profiles(adata, model, "cell_type", dims="z0", average="decoded", neutral="z3")
+    z = model.get_latent_representation()
+    z[:, 3] = 0
+    cells = model.decode(z, library_size=1e4).to_numpy().astype(float)
+    groups = adata.obs["cell_type"]
+    for i, name in enumerate(groups.cat.categories):
+        np.testing.assert_allclose(adata.varm[KEY][:, i], cells[groups == name].mean(axis=0), rtol=1e-4)
+    # pure states are no averages
+    pure = adata.uns[KEY]["states"].iloc[3:][["z0", "z1", "z2", "z3"]]
+    np.testing.assert_allclose(adata.varm[KEY][:, 3:].T, model.decode(pure, library_size=1e4), rtol=1e-5)
+
+
+@pytest.mark.parametrize("average", ["latent", "decoded"])
+def test_contrast_agrees_with_the_profiles(fitted: Fitted, average: str):
+    adata, model = fitted
+    wi.tl.pseudo_profiles(
+        adata, model, "cell_type", contrast=("type_1", "CD4+/CD25"), average=average, n_samples=60, seed=1
+    )
+    profiles, contrast = frame(adata), adata.uns[KEY]["contrast"]
+    assert contrast.index.tolist() == adata.var_names.tolist()
+    expected = np.log2((profiles["type_1"] + 1) / (profiles["CD4+/CD25"] + 1))
+    width = contrast["upper"] - contrast["lower"]
+    assert (np.abs(contrast["log2_fold_change"] - expected) < width).all()
+    assert contrast["log2_fold_change"].between(contrast["lower"], contrast["upper"]).all()
+    assert np.corrcoef(contrast["log2_fold_change"], expected)[0, 1] > 0.999
+    assert contrast["sign_probability"].between(0.5, 1).all()
+    sure = (contrast["lower"] > 0) | (contrast["upper"] < 0)
+    assert (contrast.loc[sure, "sign_probability"] > 0.95).all()
+
+
+def test_contrast_holds_the_truth_and_narrows_with_cells(fitted: Fitted):
+    adata, model = fitted
+    arguments = {"contrast": ("type_1", "type_2"), "n_samples": 100}
+    wi.tl.pseudo_profiles(adata, model, "cell_type", **arguments)
+    all_cells = adata.uns[KEY]["contrast"]
+    truth = true_profiles(adata)
+    planted = np.log2((1e4 * truth["type_1"] + 1) / (1e4 * truth["type_2"] + 1))
+    large = planted.abs() > 1
+    assert large.sum() >= 5
+    assert (all_cells.loc[large, "sign_probability"] == 1).all()
+    assert (np.sign(all_cells.loc[large, "log2_fold_change"]) == np.sign(planted[large])).all()
+    quarter = adata[::4].copy()
+    wi.tl.pseudo_profiles(quarter, model, "cell_type", **arguments)
+    widths = [(each["upper"] - each["lower"]).median() for each in (quarter.uns[KEY]["contrast"], all_cells)]
+    assert 1.5 < widths[0] / widths[1] < 2.7
+
+
+def test_contrast_of_what_does_not_differ(fitted: Fitted):
+    adata, model = fitted
+    adata.obs["half"] = np.random.default_rng(5).permutation(np.arange(adata.n_obs) % 2).astype(str)
+    wi.tl.pseudo_profiles(adata, model, "half", contrast=("0", "1"), n_samples=100)
+    contrast = adata.uns[KEY]["contrast"]
+    assert ((contrast["lower"] <= 0) & (contrast["upper"] >= 0)).mean() > 0.7
+    wi.tl.pseudo_profiles(adata, model, "half", contrast=("1", "0"), n_samples=100)
+    turned = adata.uns[KEY]["contrast"]
+    np.testing.assert_allclose(turned["log2_fold_change"], -contrast["log2_fold_change"], atol=0.05)
+
+
+def test_contrast_is_seeded(fitted: Fitted):
+    adata, model = fitted
+
+    def contrast(seed: int, **more: object) -> pd.DataFrame:
+        arguments = {"contrast": ("type_1", "z0 = +1"), "dims": "z0", "values": [0.5, 1.0], "n_samples": 20}
+        wi.tl.pseudo_profiles(adata, model, "cell_type", seed=seed, **{**arguments, **more})
+        return adata.uns[KEY]["contrast"]
+
+    pd.testing.assert_frame_equal(contrast(0), contrast(0))
+    assert not contrast(0).equals(contrast(1))
+    # a pure state's value is given, so two of them are told apart exactly
+    pure = contrast(0, contrast=("z0 = +1", "z0 = +0.5"), batch="batch_0")
+    group = contrast(0, batch="batch_0")
+    assert (pure["upper"] - pure["lower"]).max() < 0.2 * (group["upper"] - group["lower"]).max()
+
+
+def test_intervals_of_a_representation_vary_over_cells_only(fitted: Fitted):
+    adata, model = fitted
+    adata.obsm["X_wi"] = model.get_latent_representation()
+    adata.obsm["same"] = np.tile(adata.obsm["X_wi"].mean(axis=0), (adata.n_obs, 1))
+    arguments = {"contrast": ("type_1", "type_2"), "n_samples": 100}
+    own = wi.tl.pseudo_profiles(adata, model, "cell_type", copy=True, **arguments)
+    given = wi.tl.pseudo_profiles(adata, model, "cell_type", use_rep="X_wi", copy=True, **arguments)
+    flat = wi.tl.pseudo_profiles(adata, model, "cell_type", use_rep="same", copy=True, **arguments)
+    widths = [(each["upper"] - each["lower"]).median() for each in (a.uns[KEY]["contrast"] for a in (own, given, flat))]
+    assert widths[0] > widths[1] > 100 * widths[2]
+
+
+def test_minified_data(trained: Fitted):
+    adata, _ = trained
+    adata = adata.copy()
+    wi.model.BetaLinearSCVI.setup_anndata(adata, batch_key="batch")
+    model = wi.model.BetaLinearSCVI(adata, n_latent=3, seed=0)
+    model.train(max_epochs=2, seed=0, accelerator="cpu", enable_progress_bar=False)
+    arguments = {"groupby": "cell_type", "contrast": ("type_1", "type_2"), "n_samples": 100}
+    full = wi.tl.pseudo_profiles(adata, model, copy=True, **arguments)
+    adata.obsm["X_latent_qzm"], adata.obsm["X_latent_qzv"] = model.get_latent_representation(return_dist=True)
+    model.minify_adata()
+    wi.tl.pseudo_profiles(model.adata, model, **arguments)
+    np.testing.assert_allclose(model.adata.varm[KEY], full.varm[KEY], rtol=1e-4)
+    # the same posteriors, though their noise is not drawn in the same order
+    widths = [
+        (each["upper"] - each["lower"]).median() for each in (a.uns[KEY]["contrast"] for a in (full, model.adata))
+    ]
+    assert widths[1] == pytest.approx(widths[0], rel=0.2)
+
+
 def test_survives_writing(fitted: Fitted, tmp_path: Path):
     adata, model = fitted
-    wi.tl.pseudo_profiles(adata, model, "cell_type", dims="z0")
+    wi.tl.pseudo_profiles(adata, model, "cell_type", dims="z0", contrast=("CD4+/CD25", "type_1"), n_samples=10)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         adata.write_h5ad(tmp_path / "x.h5ad")
@@ -195,6 +315,9 @@ def test_survives_writing(fitted: Fitted, tmp_path: Path):
     written = adata.uns[KEY]["markers"]
     assert back.uns[KEY]["markers"].astype(written.dtypes).equals(written)
     assert back.uns[KEY]["states"]["extrapolated"].dtype == bool
+    np.testing.assert_array_equal(back.uns[KEY]["contrast"], adata.uns[KEY]["contrast"])
+    assert list(back.uns[KEY]["contrast"].index) == list(adata.var_names)
+    assert list(back.uns[KEY]["params"]["contrast"]) == ["CD4+/CD25", "type_1"]
     assert back.uns[KEY]["params"]["model_hash"] == adata.uns[KEY]["params"]["model_hash"]
 
 
@@ -213,10 +336,20 @@ def test_survives_writing(fitted: Fitted, tmp_path: Path):
         ({"use_rep": "X_pca"}, KeyError, "X_pca"),
         ({"use_rep": "true_factors"}, ValueError, "has 3 dimensions, but the model has n_latent=4"),
         ({"batch": "batch_7"}, KeyError, "batch_7"),
+        ({"neutral": "z9"}, KeyError, "neutral='z9'"),
+        ({"dims": "z1", "neutral": [1]}, ValueError, "z1: a dimension cannot be both moved and neutral"),
+        ({"average": "median"}, ValueError, "'latent' or 'decoded'"),
+        ({"groupby": "cell_type", "contrast": ("type_1", "type_9")}, KeyError, r"\['type_9'\].*'type_1', 'type_2'"),
+        ({"groupby": "cell_type", "contrast": ("type_1", "type_1")}, ValueError, "two different states"),
+        ({"groupby": "cell_type", "contrast": "type_1"}, ValueError, "two different states"),
+        ({"n_samples": 1}, ValueError, "n_samples=1"),
+        ({"n_top": 0}, ValueError, "n_top=0"),
+        ({"groupby": "lonely"}, ValueError, "single cell: 'one'"),
     ],
 )
 def test_bad_input(fitted: Fitted, arguments: dict, error: type, message: str):
     adata, model = fitted
+    adata.obs["lonely"] = ["one", *["other"] * (adata.n_obs - 1)]
     with pytest.raises(error, match=message):
         wi.tl.pseudo_profiles(adata, model, **arguments)
     assert KEY not in adata.uns

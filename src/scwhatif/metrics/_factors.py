@@ -10,11 +10,12 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+    from typing import TypeAlias
 
     from numpy.typing import ArrayLike, NDArray
 
-    Factors = ArrayLike | pd.Series | pd.Categorical | pd.DataFrame
-    Discrete = bool | Sequence[bool] | None
+    Factors: TypeAlias = ArrayLike | pd.Series | pd.Categorical | pd.DataFrame
+    Discrete: TypeAlias = bool | Sequence[bool] | None
 
 # Whole numbers stored as floats with no more distinct values than this may be codes of categories.
 _MAX_CODES = 20
@@ -125,10 +126,10 @@ def read_factors(factors: Factors, n_cells: int, discrete: Discrete = None, *, m
     if len(told) != len(columns):
         msg = f"discrete has {len(told)} entries for {len(columns)} factor(s); give one for all, or one each."
         raise ValueError(msg)
-    found_factors = [_read(column, each, min_members) for column, each in zip(columns, told, strict=True)]
+    read = [_read(each, discrete=kind, min_members=min_members) for each, kind in zip(columns, told, strict=True)]
     if isinstance(factors, pd.DataFrame) or np.ndim(factors) == 2:
-        return found_factors
-    (single,) = found_factors
+        return read
+    (single,) = read
     if single.levels is None:
         return [single]
     names = single.levels[1:] if single.n_levels == 2 else single.levels
@@ -147,12 +148,11 @@ def one_vs_rest(factor: Factor) -> list[Factor]:
     -------
     Factors named ``name=level``.
     """
-    if factor.n_levels <= 2:
+    if factor.levels is None or factor.n_levels == 2:
         return [factor]
-    assert_levels = factor.levels or ()
     return [
         Factor(f"{factor.name}={level}", (factor.values == code).astype(np.int64), (f"not {level}", level))
-        for code, level in enumerate(assert_levels)
+        for code, level in enumerate(factor.levels)
     ]
 
 
@@ -166,13 +166,16 @@ def _columns(factors: Factors) -> list[pd.Series]:
     return [column.rename("factor") if column.name is None else column]
 
 
-def _read(column: pd.Series, discrete: bool | None, min_members: int) -> Factor:
+def _read(column: pd.Series, *, discrete: bool | None, min_members: int) -> Factor:
     n_missing = int(column.isna().sum())
     if n_missing:
         msg = (
             f"factor {column.name!r} is missing for {n_missing} cell(s), the first at row "
             f"{int(np.flatnonzero(column.isna())[0])}. Leave these cells out of the representation and the factors."
         )
+        raise ValueError(msg)
+    if pd.api.types.is_float_dtype(column) and not np.isfinite(column).all():
+        msg = f"factor {column.name!r} holds infinite values; leave these cells out."
         raise ValueError(msg)
     if discrete is None:
         discrete = not pd.api.types.is_float_dtype(column)
@@ -209,14 +212,10 @@ def _read_categories(column: pd.Series, min_members: int) -> Factor:
         raise ValueError(msg)
     small = sizes < min_members
     if small.any():
-        named = ", ".join(
-            f"{name!r} ({size})" for name, size in list(zip(values.categories[small], sizes[small], strict=True))[:_SHOWN]
-        )
-        msg = (
-            f"factor {column.name!r} has {np.count_nonzero(small)} categor(ies) with fewer than {min_members} cells: "
-            f"{named}. Merge or remove them"
-            + (f", or hold out fewer than {min_members} folds." if min_members > 2 else ".")
-        )
+        rare = [f"{name!r} ({size})" for name, size in zip(values.categories[small], sizes[small], strict=True)]
+        shown = ", ".join(rare[:_SHOWN]) + (", …" if len(rare) > _SHOWN else "")
+        remedy = "Merge or remove them" + (f", or hold out fewer than {min_members} folds." if min_members > 2 else ".")
+        msg = f"factor {column.name!r} has categories with fewer than {min_members} cells: {shown}. {remedy}"
         raise ValueError(msg)
     return Factor(column.name, np.asarray(values.codes, dtype=np.int64), tuple(values.categories))
 
@@ -229,9 +228,6 @@ def _read_measurements(column: pd.Series) -> Factor:
         )
         raise ValueError(msg)
     values = column.to_numpy(dtype=np.float64)
-    if not np.isfinite(values).all():
-        msg = f"factor {column.name!r} holds infinite values; leave these cells out."
-        raise ValueError(msg)
     if np.ptp(values) == 0:
         msg = f"factor {column.name!r} is constant ({values[0]:g}), so nothing can follow it. Leave it out."
         raise ValueError(msg)

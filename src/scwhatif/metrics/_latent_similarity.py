@@ -148,7 +148,7 @@ def _same_neighbours(z: NDArray[np.float64], factors: Sequence[Factor]) -> NDArr
         size = np.diff(np.r_[starts, n_cells])[:, None]
         count = np.add.reduceat(carried[order], starts, axis=0)
         share = count / size
-        # means over random orders of the tied: within a run of ties, and of the last of one run and the first of the next
+        # means over all orders of the tied: within a run of ties, then of the last of one run and the first of the next
         pairs[i] = (share * (count - 1)).sum(axis=0) + (share[:-1] * share[1:]).sum(axis=0)
     frequency = n_in / n_cells
     excess = np.maximum(pairs / (n_in - 1) - frequency, 0) / (1 - frequency)

@@ -18,6 +18,8 @@ _FDR = 0.05
 # Width of a cell in inches, and the AUC from which its colour is dark.
 _CELL = 0.42
 _DARK = 0.8
+# Columns of the floors and what they are called.
+_CODES = {"pc_auc": "PC", "ica_auc": "IC", "fa_auc": "FA"}
 
 
 def rank_latent(
@@ -32,7 +34,8 @@ def rank_latent(
 
     Colour tells at which end of the dimension the group lies. A dot marks a false discovery rate below 5 %; the best
     dimension of each group carries its AUC instead, in bold if it is below 5 % too. On the right stands what needs no
-    model: the best principal component and the best single gene.
+    model: the best component of as many principal (PC) or independent components (IC) or factors (FA), and the best
+    single gene.
 
     Parameters
     ----------
@@ -131,7 +134,15 @@ def _on_colour(auc: pd.Series) -> list[str]:
 
 def _write_floors(ax: Axes, floors: pd.DataFrame) -> None:
     right = ax.secondary_yaxis("right")
-    texts = [f"PC {row.pc_auc:.2f}, {row.gene} {row.gene_auc:.2f}" for row in floors.itertuples()]
+    texts = [_floor_text(row) for _, row in floors.iterrows()]
     right.set_yticks(np.arange(len(texts)) + 0.5, texts, fontsize="small", color=TEXT)
     right.tick_params(length=0)
     right.spines[:].set_visible(False)
+
+
+def _floor_text(row: pd.Series) -> str:
+    """Best of the codes that were tried, and the best gene."""
+    codes = {name: row[column] for column, name in _CODES.items() if column in row}
+    best = max(codes, key=codes.__getitem__, default=None)
+    texts = [] if best is None else [f"{best} {codes[best]:.2f}"]
+    return ", ".join([*texts, f"{row['gene']} {row['gene_auc']:.2f}"] if "gene" in row else texts)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import false_discovery_control, rankdata
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import check_counts, check_finite, check_groups, check_layer, check_rep
-from scwhatif.metrics._auc import auc_of_ranks
+from scwhatif._validation import check_finite, check_groups, check_layer, check_rep
+from scwhatif.metrics import ACTIVE_VARIANCE, mahalanobis_outliers
+from scwhatif.tl._floor_codes import Floor, check_floors, floor_codes, log_normalised
+from scwhatif.tl._holdout import holdout
+from scwhatif.tl._rank_tables import (
+    Ranked,
+    diagnostic_table,
+    dimension_table,
+    floor_table,
+    held_out_table,
+    pairwise_table,
+    residual_correlation,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
-
-# Genes ranked at once: 4M float64 are 32 MiB.
-_BLOCK_ENTRIES = 2**22
-# Equal AUCs may differ in the last bits once folded about one half.
-_TIE = 1e-12
 
 
 def rank_latent(
@@ -30,6 +38,11 @@ def rank_latent(
     *,
     use_rep: str = Key.obsm.LATENT,
     layer: str | None = None,
+    groups: str | None = None,
+    n_splits: int = 5,
+    floors: Sequence[Floor] = ("pca", "ica", "fa", "gene"),
+    active_variance: float = ACTIVE_VARIANCE,
+    outlier_fdr: float = 0.05,
     n_permutations: int = 200,
     key_added: str = Key.uns.RANK_LATENT,
     seed: int = 0,
@@ -37,9 +50,16 @@ def rank_latent(
 ) -> AnnData | None:
     r"""Rank latent dimensions as markers of labels, with the floors that a good one must exceed.
 
-    Each dimension is scored by how well it alone separates the cells of a group from all others (one against the
-    rest). Choosing the best of many dimensions costs what it should: p-values compare with the **best** dimension
-    after shuffling the labels (max-statistic), so they hold for all dimensions of a group at once.
+    Each dimension is scored by how well it alone separates the cells of a group from all others, and each pair of
+    groups from one another. The best is named *the diagnostic dimension* of the group. Choosing the best of many
+    dimensions costs what it should, twice over: p-values compare with the **best** dimension after shuffling the
+    labels (max-statistic), so they hold for all dimensions of a group at once; and the held-out AUC chooses dimension,
+    direction and threshold on one part of the cells and scores them on another, for the latent dimensions and for
+    every floor alike.
+
+    Cells of one donor are alike. With ``groups``, whole donors are held out, and labels are shuffled among donors
+    (where each has one label) or within donors (where labels vary), so that what merely tells donors apart is not
+    taken for a marker.
 
     Parameters
     ----------
@@ -52,12 +72,27 @@ def rank_latent(
     layer
         Layer with the data for the floors; ``None`` is ``X``. Counts are normalised to their median total and
         log-transformed; anything else (negative or fractional values) is taken as it is.
+    groups
+        Column of ``obs`` with what must not be divided between choosing and scoring, such as the donor or the batch;
+        each label must occur in two of them. ``None`` holds out cells, which says nothing of a new donor.
+    n_splits
+        Largest number of parts held out in turn. Fewer are used where labels or groups do not suffice for each part to
+        hold a label and others.
+    floors
+        What the dimensions must exceed: the best of as many principal components (``"pca"``), independent components
+        (``"ica"``) or factors (``"fa"``), and the best single gene (``"gene"``). An empty list needs no data in
+        ``layer``.
+    active_variance
+        Dimensions whose variance over the cells is not larger are dead. The default suits models with a standard
+        normal prior; for another representation choose one that suits its scale, or 0.
+    outlier_fdr
+        False discovery rate at which a cell is called an outlier of its group.
     n_permutations
         Number of times the labels are shuffled; the smallest p-value is ``1 / (1 + n_permutations)``.
     key_added
-        Key of ``uns`` to write to.
+        Key of ``uns`` to write to, and prefix of the columns of ``obs``.
     seed
-        Seed of the shuffling and of the principal components.
+        Seed of the shuffling, of the parts held out, and of the floors.
     copy
         Whether to return a copy instead of writing into ``adata``.
 
@@ -68,29 +103,63 @@ def rank_latent(
     ``uns["rank_latent"]["table"]`` : DataFrame
         One row per group and dimension, best first within each group: ``dimension`` (category: name of the column, or
         ``"z0"``, ``"z1"`` …), ``group`` (category), ``auc`` (in [.5, 1], whichever end separates), ``direction`` (1:
-        the group lies high, -1: low), ``cohens_d`` (difference of the means in pooled standard deviations), ``pval``
-        (permutation, corrected for the number of dimensions), ``padj`` (false discovery rate over the groups:
-        Benjamini–Hochberg on each group's best p-value, carried to its other dimensions as in Benjamini and
-        Bogomolov, 2014).
+        the group lies high, -1: low), ``cohens_d`` (difference of the means in pooled standard deviations),
+        ``separation`` (:func:`scwhatif.metrics.density_separation`), ``pval`` (permutation, corrected for the number
+        of dimensions), ``padj`` (false discovery rate over the groups: Benjamini–Hochberg on each group's best
+        p-value, carried to its other dimensions :cite:p:`Benjamini2014`), ``active`` (bool: not dead).
+    ``uns["rank_latent"]["pairwise"]`` : DataFrame
+        The same for each pair of groups, all other cells left out: ``group``, ``other``, ``dimension``, ``auc``,
+        ``direction`` (1: ``group`` lies higher), ``separation``, ``pval`` (Mann–Whitney,
+        :func:`scwhatif.metrics.pairwise_auc`; takes cells as independent, whatever ``groups``), ``padj``.
+    ``uns["rank_latent"]["diagnostic"]`` : DataFrame
+        One row per group: ``dimension`` (the best one over all cells), ``direction``, ``auc``; ``held_out_auc`` with
+        its 95 % interval ``held_out_low``, ``held_out_high`` over ``n_folds`` parts, and ``agreement`` (share of these
+        that chose the same dimension); ``pval``, ``padj``; ``threshold`` beyond which (in ``direction``) a cell is
+        called a member (Youden, over all cells), and the held-out ``sensitivity`` and ``specificity`` of such a
+        threshold; ``active``; ``best_floor`` (the floor with the highest held-out AUC), ``best_floor_feature``,
+        ``best_floor_auc`` (held out).
     ``uns["rank_latent"]["floors"]`` : DataFrame
         One row per group: ``group``, ``n_cells``, ``best_dimension``, its ``auc``; ``chance_auc`` (what the best
-        dimension exceeds in 5 % of shuffles), ``pc_auc`` (best of as many principal components of the log-normalised
-        data), ``gene`` and ``gene_auc`` (best single gene, chosen among all).
+        dimension exceeds in 5 % of shuffles), ``pc_auc``, ``ica_auc``, ``fa_auc`` (best of as many components of the
+        log-normalised data), ``gene`` and ``gene_auc`` (best single gene, chosen among all). Not held out.
+    ``uns["rank_latent"]["held_out"]`` : DataFrame
+        One row per group and ``representation`` (``"latent"`` and the floors): ``feature`` (best over all cells), its
+        ``auc``, ``held_out_auc``, ``held_out_low``, ``held_out_high``, ``n_folds``, ``agreement``, ``sensitivity``,
+        ``specificity``.
+    ``uns["rank_latent"]["correlation"]`` : dict
+        Residual correlation between the dimensions in use: their names ``dimensions``, ``n_active``, ``matrix``, the
+        largest ``max_abs`` off its diagonal and its ``pair`` (0 and empty with fewer than two), and
+        ``total_correlation`` in nats if they were Gaussian (:func:`scwhatif.metrics.latent_correlation`).
+    ``obs["rank_latent_distance"]`` : float64
+        Robust Mahalanobis distance to the centre of the cell's own group in the dimensions in use, NaN if there are
+        none (:func:`scwhatif.metrics.mahalanobis_outliers`).
+    ``obs["rank_latent_outlier"]`` : bool
+        Whether it is too large, at a false discovery rate of ``outlier_fdr`` over all cells.
     ``uns["rank_latent"]["params"]`` : dict
         Arguments and versions; ``floor_data`` says what was done to the data for the floors.
 
     Raises
     ------
     KeyError
-        ``groupby``, ``use_rep`` or ``layer`` does not exist.
+        ``groupby``, ``groups``, ``use_rep`` or ``layer`` does not exist.
+    TypeError
+        ``groups`` is not the name of a column.
     ValueError
         Labels are missing, continuous, all the same or of a single cell; the representation or the data hold NaN;
-        ``n_permutations`` is not positive.
+        a label occurs in one of the ``groups`` only, or these cannot be parted so that labels can be compared; a
+        setting is out of range.
+
+    Warns
+    -----
+    UserWarning
+        The diagnostic dimension of a group is dead: on a scale of its own it may separate perfectly and yet carry
+        next to nothing into the decoder.
 
     Notes
     -----
-    The ``auc`` of the best dimension is not held out: it is to be compared with ``chance_auc``, ``pc_auc`` and
-    ``gene_auc``, which had the same choice or a larger one.
+    The ``auc`` of the best dimension is not held out: it is to be compared with ``chance_auc``, ``pc_auc`` and so on,
+    which had the same choice or a larger one; or take ``held_out_auc``. What is held out is the choice. The
+    representation itself has seen all cells, as have the components of the floors, all without labels.
 
     Examples
     --------
@@ -101,46 +170,76 @@ def rank_latent(
         group best_dimension  auc
     0  type_0             z0  1.0
     1  type_1             z1  1.0
+    >>> adata.uns["rank_latent"]["diagnostic"][["dimension", "held_out_auc", "threshold"]].head(2).round(2)
+      dimension  held_out_auc  threshold
+    0        z0           1.0       1.08
+    1        z1           1.0       1.03
     """
-    if n_permutations < 1:
-        msg = f"n_permutations={n_permutations} must be at least 1."
-        raise ValueError(msg)
-    groups = check_groups(adata, groupby)
+    _check_settings(n_permutations, n_splits, active_variance, outlier_fdr)
+    wanted = check_floors(floors)
+    labels = check_groups(adata, groupby)
     check_rep(adata, use_rep)
-    check_layer(adata, layer)
-    x = adata.X if layer is None else adata.layers[layer]
-    check_finite(x, name="adata.X" if layer is None else f"adata.layers[{layer!r}]")
-
+    codes, names = np.asarray(labels.codes, dtype=np.int64), list(labels.categories)
+    folds, blocks = holdout(adata, labels, groupby, groups, n_splits=n_splits, seed=seed)
     values, dims = _representation(adata, use_rep)
-    codes, names = np.asarray(groups.codes), list(groups.categories)
-    ranks = rankdata(values, axis=0)
-    auc = auc_of_ranks(ranks, codes, len(names))
-    null = _best_by_chance(ranks, codes, len(names), n_permutations, np.random.default_rng(seed))
-    pval = (1 + (null[:, None, :] >= _folded(auc) - _TIE).sum(axis=0)) / (1 + n_permutations)
-    table = _table(dims, names, auc, _cohens_d(values, codes, len(names)), pval)
+    ranked = Ranked(values, dims, codes, names, values.var(axis=0) > active_variance)
 
-    data, floor_data = _log_normalised(x)
-    floors = _best_dimensions(table, names, codes)
-    floors["chance_auc"] = np.quantile(null, 0.95, axis=0)
-    floors["pc_auc"] = _best_component(data, codes, len(names), len(dims), seed)
-    best_gene, gene_auc = _best_gene(data, codes, len(names))
-    floors["gene"] = np.asarray(adata.var_names, dtype=object)[best_gene]
-    floors["gene_auc"] = gene_auc
+    representations = {"latent": values}
+    features = {"latent": dims}
+    floor_data = None
+    if wanted:
+        check_layer(adata, layer)
+        x = adata.X if layer is None else adata.layers[layer]
+        check_finite(x, name="adata.X" if layer is None else f"adata.layers[{layer!r}]")
+        data, floor_data = log_normalised(x)
+        representations |= floor_codes(data, len(dims), wanted, seed=seed)
+        for name in wanted:
+            width = representations[name].shape[1]
+            features[name] = list(adata.var_names) if name == "gene" else [f"{name}{j}" for j in range(width)]
+
+    table, chance_auc = dimension_table(ranked, n_permutations, blocks=blocks, seed=seed)
+    held_out = held_out_table(representations, features, ranked, folds)
+    diagnostic = diagnostic_table(table, held_out, ranked)
+    _warn_dead(diagnostic, active_variance)
+    distance, is_outlier = _outliers(ranked, outlier_fdr)
 
     target = adata.copy() if copy else adata
+    target.obs[f"{key_added}_distance"] = distance
+    target.obs[f"{key_added}_outlier"] = is_outlier
     target.uns[key_added] = {
         Key.uns.PARAMS: params(
             groupby=groupby,
             use_rep=use_rep,
             layer=layer,
+            groups=groups,
+            n_splits=n_splits,
+            floors=wanted or None,
+            active_variance=active_variance,
+            outlier_fdr=outlier_fdr,
             n_permutations=n_permutations,
             seed=seed,
             floor_data=floor_data,
         ),
         "table": table,
-        "floors": floors,
+        "pairwise": pairwise_table(ranked),
+        "diagnostic": diagnostic,
+        "floors": floor_table(table, held_out, ranked, chance_auc),
+        "held_out": held_out,
+        "correlation": residual_correlation(ranked),
     }
     return target if copy else None
+
+
+def _check_settings(n_permutations: int, n_splits: int, active_variance: float, outlier_fdr: float) -> None:
+    if n_permutations < 1:
+        msg = f"n_permutations={n_permutations} must be at least 1."
+        raise ValueError(msg)
+    if n_splits < 2:
+        msg = f"n_splits={n_splits} must be at least 2: one part to choose on and one to score on."
+        raise ValueError(msg)
+    if not (active_variance >= 0 and 0 < outlier_fdr < 1):
+        msg = f"active_variance={active_variance} must not be negative, and outlier_fdr={outlier_fdr} in (0, 1)."
+        raise ValueError(msg)
 
 
 def _representation(adata: AnnData, use_rep: str) -> tuple[NDArray[np.float64], list[str]]:
@@ -152,121 +251,21 @@ def _representation(adata: AnnData, use_rep: str) -> tuple[NDArray[np.float64], 
     return np.asarray(rep, dtype=np.float64), [f"z{j}" for j in range(rep.shape[1])]
 
 
-def _folded(auc: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Separation whichever end the group lies at."""
-    return 0.5 + np.abs(auc - 0.5)
-
-
-def _best_by_chance(
-    ranks: NDArray[np.float64], codes: NDArray[Any], n_labels: int, n_permutations: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """AUC of the best dimension for each label after shuffling, ``(n_permutations, n_labels)``."""
-    null = np.empty((n_permutations, n_labels))
-    for i in range(n_permutations):
-        null[i] = _folded(auc_of_ranks(ranks, rng.permutation(codes), n_labels)).max(axis=0)
-    return null
-
-
-def _cohens_d(values: NDArray[np.float64], codes: NDArray[Any], n_labels: int) -> NDArray[np.float64]:
-    """Difference of means over the pooled standard deviation, ``(n_dims, n_labels)``; 0 for a constant dimension."""
-    d = np.zeros((values.shape[1], n_labels))
-    for label in range(n_labels):
-        inside, outside = values[codes == label], values[codes != label]
-        within = inside.var(axis=0, ddof=1) * (len(inside) - 1) + outside.var(axis=0, ddof=1) * (len(outside) - 1)
-        sd = np.sqrt(within / (len(values) - 2))
-        np.divide(inside.mean(axis=0) - outside.mean(axis=0), sd, out=d[:, label], where=sd > 0)
-    return d
-
-
-def _adjusted(pval: NDArray[np.float64]) -> NDArray[np.float64]:
-    """False discovery rate over groups of p-values ``(n_dims, n_groups)`` that hold for all dimensions of a group.
-
-    Groups are selected by their smallest p-value; a further dimension of a group is significant at a level where its
-    group would still have been selected with it.
-    """
-    best = np.sort(pval.min(axis=0))
-    adjusted = false_discovery_control(best)
-    # the smallest level at which Benjamini–Hochberg admits p-values up to this one
-    n_below = np.searchsorted(best, pval, side="right")
-    at = np.minimum(pval * len(best) / np.maximum(n_below, 1), 1.0)
-    later = np.append(adjusted, 1.0)[n_below]
-    return np.minimum(at, later)
-
-
-def _table(
-    dims: list[str],
-    names: list[str],
-    auc: NDArray[np.float64],
-    cohens_d: NDArray[np.float64],
-    pval: NDArray[np.float64],
-) -> pd.DataFrame:
-    padj = _adjusted(pval)
-    rows = []
-    for label, name in enumerate(names):
-        order = np.argsort(-_folded(auc[:, label]), kind="stable")
-        rows.append(
-            pd.DataFrame(
-                {
-                    "dimension": np.asarray(dims, dtype=object)[order],
-                    "group": name,
-                    "auc": _folded(auc[order, label]),
-                    "direction": np.where(auc[order, label] >= 0.5, 1, -1),
-                    "cohens_d": cohens_d[order, label],
-                    "pval": pval[order, label],
-                    "padj": padj[order, label],
-                }
-            )
+def _warn_dead(diagnostic: pd.DataFrame, active_variance: float) -> None:
+    dead = diagnostic[~diagnostic["active"]]
+    if len(dead):
+        named = ", ".join(f"{row.dimension} for {row.group!r}" for row in dead.itertuples())
+        warnings.warn(
+            f"The best dimension is dead (variance of at most {active_variance:g}): {named}. It separates on a scale "
+            "on which the decoder hardly responds; lower β or train longer, or set active_variance to what suits the "
+            "representation.",
+            UserWarning,
+            stacklevel=3,
         )
-    table = pd.concat(rows, ignore_index=True)
-    # categories keep the order of dimensions and groups for plots
-    table["dimension"] = pd.Categorical(table["dimension"], categories=dims)
-    table["group"] = pd.Categorical(table["group"], categories=names)
-    table.index = table.index.astype(str)
-    return table
 
 
-def _best_dimensions(table: pd.DataFrame, names: list[str], codes: NDArray[Any]) -> pd.DataFrame:
-    best = table.drop_duplicates("group").set_index("group").loc[names].reset_index()
-    best.index = best.index.astype(str)
-    best.insert(1, "n_cells", np.bincount(codes, minlength=len(names)))
-    return best.rename(columns={"dimension": "best_dimension"})[["group", "n_cells", "best_dimension", "auc"]]
-
-
-def _log_normalised(x: Any) -> tuple[Any, str]:
-    """Data for the floors in memory, and how they came about."""
-    x = x if sparse.issparse(x) else x[:]
-    if isinstance(x, pd.DataFrame):
-        x = x.to_numpy()
-    x = x.tocsr() if sparse.issparse(x) else np.asarray(x)
-    try:
-        check_counts(x, name="X")
-    except ValueError:
-        return x, "as is"
-    totals = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
-    scale = np.median(totals[totals > 0]) / np.where(totals > 0, totals, 1.0)
-    if sparse.issparse(x):
-        return (sparse.diags(scale) @ x).log1p(), "log-normalised"
-    return np.log1p(x * scale[:, None]), "log-normalised"
-
-
-def _best_component(data: Any, codes: NDArray[Any], n_labels: int, n_dims: int, seed: int) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-
-    # arpack takes sparse data as they are, but finds no more components than this
-    n_components = min(n_dims, min(data.shape) - 1)
-    components = PCA(n_components, svd_solver="arpack", random_state=seed).fit_transform(data)
-    return _folded(auc_of_ranks(rankdata(components, axis=0), codes, n_labels)).max(axis=0)
-
-
-def _best_gene(data: Any, codes: NDArray[Any], n_labels: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Index and AUC of the gene that separates each label best."""
-    by_gene = data.tocsc() if sparse.issparse(data) else data
-    n_cells, n_genes = by_gene.shape
-    step = max(1, _BLOCK_ENTRIES // n_cells)
-    auc = np.empty((n_genes, n_labels))
-    for start in range(0, n_genes, step):
-        block = by_gene[:, start : start + step]
-        dense = block.toarray() if sparse.issparse(block) else block
-        auc[start : start + step] = _folded(auc_of_ranks(rankdata(dense, axis=0), codes, n_labels))
-    best = auc.argmax(axis=0)
-    return best, auc[best, np.arange(n_labels)]
+def _outliers(ranked: Ranked, fdr: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    if not ranked.active.any():
+        return np.full(len(ranked.codes), np.nan), np.zeros(len(ranked.codes), dtype=bool)
+    found = mahalanobis_outliers(ranked.values[:, ranked.active], ranked.codes)
+    return found["distance"].to_numpy(), (found["padj"] < fdr).to_numpy()
