@@ -173,7 +173,7 @@ def rank_latent(
     >>> adata.uns["rank_latent"]["diagnostic"][["dimension", "held_out_auc", "threshold"]].head(2).round(2)
       dimension  held_out_auc  threshold
     0        z0           1.0       1.08
-    1        z1           1.0       1.03
+    1        z1           1.0       0.94
     """
     _check_settings(n_permutations, n_splits, active_variance, outlier_fdr)
     wanted = check_floors(floors)
