@@ -12,10 +12,10 @@ does one dimension hold the batch alone (|r| ≥ .95 with the batch, ≤ .1 with
 chosen once by the label of the training minerals, once without labels, as the one with the largest share of its
 loadings at 3200–3600 cm⁻¹. AUC on held-out minerals; then gypsum is encoded, set to the dry end (5 % quantile of the
 training spectra), decoded, and the mean absorbance of the band compared.
-``raman``: 21 mixtures of three sugars of PATH/raman_carbs. R² of the fractions, predicted linearly from three latent
-dimensions, each mixture left out; correlation of the pure spectra with their best fit by loadings and bias, of each
-with one loading of its own, and of what is decoded at the code of the pure substance, as a regression of the codes on
-the fractions of the 18 mixtures tells it.
+``raman``: 21 mixtures of three sugars of PATH/raman_carbs, all of which the model is trained on. R² of the fractions,
+predicted linearly from three latent dimensions, each mixture left out of the regression; correlation of the pure
+spectra with their best fit by loadings and bias, of each with one loading of its own, and of what is decoded at the
+code of the pure substance, as a regression of the codes on the fractions of the 18 mixtures tells it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def show(title: str, rows: list[dict[str, object]], by: str) -> None:
 
 
 def breast(n_seeds: int, _: Path) -> None:
-    """Breast-cancer table, with the β of the published script and twice that of a smaller one."""
+    """Breast-cancer table at the published β and, last, at the evidence lower bound."""
     data = load_breast_cancer()
     x = StandardScaler().fit_transform(data.data)
     pca = PCA().fit(x)

@@ -11,6 +11,8 @@ import pytest
 # read by matplotlib and tqdm when they are first imported
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
+# read by torch when it is first imported, which may be within a fixture of a wider scope than the one below
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

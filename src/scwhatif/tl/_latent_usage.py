@@ -112,8 +112,8 @@ def latent_usage(
     >>> wi.tl.latent_usage(adata, model)
     >>> adata.uns["latent_usage"]["verdict"], adata.uns["latent_usage"]["summary"]["n_active"]
     ('healthy', 2)
-    >>> adata.uns["latent_usage"]["advice"]
-    '2 of 2 dimensions are active. A larger n_latent may find more, since none is left over...'
+    >>> adata.uns["latent_usage"]["advice"].split(". ")[0]
+    '2 of 2 dimensions are active'
     """
     mean, var = _posterior(adata, model)
     table = usage_of(mean, var, n_mixture=n_mixture, seed=seed)

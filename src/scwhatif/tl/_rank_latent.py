@@ -123,7 +123,8 @@ def rank_latent(
         dimension exceeds in 5 % of shuffles), ``pc_auc``, ``ica_auc``, ``fa_auc`` (best of as many components of the
         log-normalised data), ``gene`` and ``gene_auc`` (best single gene, chosen among all). Not held out.
     ``uns["rank_latent"]["held_out"]`` : DataFrame
-        One row per group and ``representation`` (``"latent"`` and the floors): ``feature`` (best over all cells), its
+        One row per group and ``representation`` (``"latent"`` and the floors): ``feature`` (best over all cells: a
+        dimension, gene, or component such as ``"pca0"``), its
         ``auc``, ``held_out_auc``, ``held_out_low``, ``held_out_high``, ``n_folds``, ``agreement``, ``sensitivity``,
         ``specificity``.
     ``uns["rank_latent"]["correlation"]`` : dict
