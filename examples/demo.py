@@ -33,6 +33,8 @@ def train(adata: AnnData, epochs: int) -> wi.model.BetaLinearSCVI:
     wi.model.BetaLinearSCVI.setup_anndata(adata, layer="counts")
     model = wi.model.BetaLinearSCVI(adata, n_latent=10, seed=0)
     model.train(max_epochs=epochs, seed=0, accelerator="cpu", enable_progress_bar=False)
+    # axes with the simplest loadings; changes nothing the model predicts
+    model.rotate("varimax")
     adata.obsm["X_wi"] = model.get_latent_representation()
     return model
 
