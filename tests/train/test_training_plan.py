@@ -145,6 +145,7 @@ def test_a_second_fit_trains_with_dropout():
         ({"lr_schedule": "cosine", "reduce_lr_on_plateau": True}, "choose one"),
         ({"kl_warmup": 1.5}, "fraction of max_epochs"),
         ({"kl_warmup": -1}, "fraction of max_epochs"),
+        ({"max_kl_weight": 4.0, "n_epochs_kl_warmup": 10}, "use kl_warmup .* beta"),
     ],
 )
 def test_contradictory_arguments_are_refused(arguments, message):

@@ -13,6 +13,8 @@ from scwhatif.train._divergence import TrainingDivergedError
 if TYPE_CHECKING:
     from scvi.module.base import BaseModuleClass, LossOutput
 
+# what the derived-from plan calls the warm-up and the weight
+_REPLACED = {"n_epochs_kl_warmup", "n_steps_kl_warmup", "max_kl_weight", "min_kl_weight"}
 _TERMS = ("loss", "reconstruction_loss", "kl_local", "objective")
 
 
@@ -46,7 +48,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
     Raises
     ------
     ValueError
-        An unknown or contradictory schedule, or a warm-up that is neither a fraction nor a number of epochs.
+        An unknown or contradictory schedule, a warm-up that is neither a fraction nor a number of epochs, or an
+        argument of scvi-tools' plan that ``kl_warmup`` and the model's β replace.
     """
 
     def __init__(
@@ -69,6 +72,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
             raise ValueError(msg)
         if kl_warmup < 0 or (isinstance(kl_warmup, float) and kl_warmup > 1):
             msg = f"kl_warmup={kl_warmup} must be a fraction of max_epochs (float in [0, 1]) or a number of epochs."
+            raise ValueError(msg)
+        replaced = sorted(_REPLACED & set(kwargs))
+        if replaced:
+            msg = (
+                f"{replaced} have no effect here: use kl_warmup for the warm-up, and beta of the model for the weight."
+            )
             raise ValueError(msg)
         super().__init__(module, optimizer=optimizer, lr=lr, weight_decay=weight_decay, eps=eps, **kwargs)
         self.lr_schedule = lr_schedule
