@@ -96,7 +96,8 @@ def summarise(adata: AnnData, model: wi.model.BetaLinearSCVI, epochs: int, out: 
         f"Model    BetaLinearSCVI, {epochs} epochs; ELBO of {len(held_out)} held-out cells {elbo:.1f} nats per cell; "
         f"{n_active} of {model.n_latent} dimensions in use",
         f"Markers  best dimension per cell type: median AUC {median['auc']:.2f} (shuffled labels "
-        f"{median['chance_auc']:.2f}, best component {median['component_auc']:.2f}, best gene {median['gene_auc']:.2f})",
+        f"{median['chance_auc']:.2f}, best component {median['component_auc']:.2f}, "
+        f"best gene {median['gene_auc']:.2f})",
         _row(
             "largest types",
             "dimension, AUC",
