@@ -58,6 +58,8 @@ def test_the_index_of_a_frame_is_kept(model):
     [
         (np.zeros((2, 4)), {"covariates": COVARIATES}, ValueError, "n_latent=5"),
         (np.full((2, 5), np.nan), {"covariates": COVARIATES}, ValueError, "finite"),
+        (np.zeros(5), {"covariates": COVARIATES, "library_size": 0}, ValueError, "above 0"),
+        (np.zeros((3, 5)), {"covariates": COVARIATES, "library_size": [1, 2]}, ValueError, "one per row"),
         (np.zeros(5), {}, ValueError, "trained with covariates"),
         (np.zeros(5), {"covariates": {"chemistry": "v2"}}, ValueError, "'age'"),
         (np.zeros(5), {"covariates": {**COVARIATES, "sex": 1}}, KeyError, "not registered"),

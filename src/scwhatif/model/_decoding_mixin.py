@@ -52,7 +52,8 @@ class LinearDecodingMixin:
         Raises
         ------
         ValueError
-            ``z`` does not have ``n_latent`` finite columns, or a covariate has no value.
+            ``z`` does not have ``n_latent`` finite columns, a library size is not positive, or a covariate has no
+            value.
         KeyError
             A batch or category the model has not seen.
         """
@@ -63,13 +64,15 @@ class LinearDecodingMixin:
             raise ValueError(msg)
         module = self.module
         latent = torch.from_numpy(codes).to(module.device)
-        scale = np.broadcast_to(np.asarray(library_size, dtype=np.float32).reshape(-1, 1), (len(codes), 1))
-        log_library = torch.from_numpy(scale.copy()).to(module.device).log()
+        scale = np.asarray(library_size, dtype=np.float32).reshape(-1, 1)
+        if len(scale) not in (1, len(codes)) or not (np.isfinite(scale) & (scale > 0)).all():
+            msg = f"library_size must be a number above 0, or one per row of z ({len(codes)}); got {library_size!r}."
+            raise ValueError(msg)
+        log_library = torch.from_numpy(np.repeat(scale, len(codes) // len(scale), axis=0)).to(module.device).log()
         categorical, continuous = self._covariate_values(covariates or {})
-        batches = self._batch_codes(batch)
         module.eval()
-        mean: torch.Tensor | float = 0.0
-        for code in batches:
+        decoded = []
+        for code in self._batch_codes(batch):
             rows = (len(codes), 1)
             outputs = module.generative(
                 latent,
@@ -80,8 +83,8 @@ class LinearDecodingMixin:
                 size_factor=log_library.exp(),
             )
             log_rate = outputs["log_rate"]
-            mean = mean + (log_rate.exp() if module.is_count_model else log_rate) / len(batches)
-        assert isinstance(mean, torch.Tensor)  # noqa: S101  (for the type checker: there is at least one batch)
+            decoded.append(log_rate.exp() if module.is_count_model else log_rate)
+        mean = torch.stack(decoded).mean(0)
         return pd.DataFrame(mean.cpu().numpy(), index=index, columns=pd.Index(self.get_var_names()))  # type: ignore[attr-defined]
 
     def _batch_codes(self, batch: str | Sequence[str] | None) -> list[int]:
