@@ -3,6 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
+from scwhatif.datasets import simulate_factors
+from scwhatif.model import BetaLinearSCVI
+
 COVARIATES = {"chemistry": "v2", "age": 3.0}
 
 
@@ -70,3 +73,10 @@ def test_the_index_of_a_frame_is_kept(model):
 def test_bad_requests_name_the_remedy(model, z, arguments, error, message):
     with pytest.raises(error, match=message):
         model.decode(z, **arguments)
+
+
+def test_a_model_without_batches_says_so():
+    adata = simulate_factors(30, 20, 3, seed=0)
+    BetaLinearSCVI.setup_anndata(adata)
+    with pytest.raises(KeyError, match="without batch_key"):
+        BetaLinearSCVI(adata, n_latent=2).decode(np.zeros(2), batch="batch_0")

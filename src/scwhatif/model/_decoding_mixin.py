@@ -91,6 +91,9 @@ class LinearDecodingMixin:
         known = list(self.get_state_registry(REGISTRY_KEYS.BATCH_KEY)["categorical_mapping"])  # type: ignore[attr-defined]
         if batch is None:
             return list(range(len(known)))
+        if self.get_setup_arg("batch_key") is None:  # type: ignore[attr-defined]
+            msg = f"batch={batch!r}, but the model was set up without batch_key; leave batch out."
+            raise KeyError(msg)
         wanted = [batch] if isinstance(batch, str) else list(batch)
         return [_position(name, known, "batch") for name in wanted]
 
