@@ -20,6 +20,7 @@ from scvi.model.base import ArchesMixin, BaseMinifiedModeModelClass, RNASeqMixin
 from scwhatif import _validation
 from scwhatif._compat import StrictVarNamesMixin, minified_type, seeded
 from scwhatif.engine import RotationMethod, loading_rotation
+from scwhatif.metrics import ACTIVE_VARIANCE
 from scwhatif.model._checks import check_settings, check_setup
 from scwhatif.model._decoding_mixin import LinearDecodingMixin
 from scwhatif.model._training_mixin import TrainingMixin
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-
-
-# a dimension whose posterior means vary less is not in use (active units, Burda et al. 2016)
-ACTIVE_VARIANCE = 0.01
 
 
 class BetaLinearSCVI(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import check_var_names
 from scwhatif.metrics import ACTIVE_KL, ACTIVE_VARIANCE, latent_correlation, posterior_collapse
 from scwhatif.metrics import latent_usage as usage_of
+from scwhatif.tl._gaussian_posterior import gaussian_posterior
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from mudata import MuData
     from numpy.typing import NDArray
     from scvi.model.base import BaseModelClass
@@ -115,7 +114,7 @@ def latent_usage(
     >>> adata.uns["latent_usage"]["advice"].split(". ")[0]
     '2 of 2 dimensions are active'
     """
-    mean, var = _posterior(adata, model)
+    mean, var = gaussian_posterior(model, adata)
     table = usage_of(mean, var, n_mixture=n_mixture, seed=seed)
     share = getattr(model, "get_explained_share", None)
     table["explained_share"] = np.nan if share is None else share().to_numpy(dtype=np.float64)
@@ -145,29 +144,6 @@ def latent_usage(
     target = adata.copy() if copy else adata
     target.uns[key_added] = result
     return target if copy else None
-
-
-def _posterior(adata: AnnData | MuData, model: BaseModelClass) -> tuple[NDArray, NDArray]:
-    read = getattr(model, "get_latent_representation", None)
-    if read is None or "return_dist" not in signature(read).parameters:
-        msg = (
-            f"{type(model).__name__} does not give the mean and variance of a Gaussian posterior "
-            "(get_latent_representation has no return_dist), so the usage of its dimensions cannot be told."
-        )
-        raise TypeError(msg)
-    if getattr(model.module, "latent_distribution", "normal") == "ln":
-        msg = (
-            "the model was built with latent_distribution='ln': its dimensions are shares that add up to 1, and none "
-            "has a usage of its own. Build it with latent_distribution='normal'."
-        )
-        raise ValueError(msg)
-    if not model.is_trained_:
-        msg = "the model has not been trained, so it uses no dimension yet; call model.train() first."
-        raise ValueError(msg)
-    if isinstance(adata, AnnData):
-        check_var_names(adata, model.get_var_names())
-    mean, var = read(adata, return_dist=True)
-    return mean, var
 
 
 def _advice(table: pd.DataFrame, correlation: NDArray[np.float64], module: Any) -> str:

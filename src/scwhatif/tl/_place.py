@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.stats import entropy, norm
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import check_groups, check_var_names
+from scwhatif._validation import check_groups
 from scwhatif.metrics import ACTIVE_VARIANCE, one_vs_rest_auc
 from scwhatif.metrics._label_clouds import LabelClouds
 from scwhatif.metrics._posterior_classifier import (
@@ -21,6 +20,7 @@ from scwhatif.metrics._posterior_classifier import (
     fit_to_posterior,
     posterior_probabilities,
 )
+from scwhatif.tl._gaussian_posterior import gaussian_posterior
 from scwhatif.tl._holdout import holdout
 
 if TYPE_CHECKING:
@@ -316,19 +316,8 @@ def _check_settings(
 
 
 def _posterior(model: BaseModelClass, adata: AnnData, name: str) -> _Posterior:
-    read = getattr(model, "get_latent_representation", None)
-    if read is None or "return_dist" not in signature(read).parameters:
-        msg = (
-            f"{type(model).__name__} does not give the mean and variance of a Gaussian posterior "
-            "(get_latent_representation has no return_dist), so cells cannot be placed."
-        )
-        raise TypeError(msg)
-    if not model.is_trained_:
-        msg = "the model has not been trained, so places in its latent space mean nothing; call model.train() first."
-        raise ValueError(msg)
-    check_var_names(adata, model.get_var_names(), name)
-    mean, var = read(adata, return_dist=True)
-    return _Posterior(np.asarray(mean, dtype=np.float64), np.sqrt(np.asarray(var, dtype=np.float64)))
+    mean, var = gaussian_posterior(model, adata, name)
+    return _Posterior(mean, np.sqrt(var))
 
 
 def _thresholds(reference: AnnData, key: str, label_key: str, mean: NDArray[np.float64]) -> _Thresholds:
