@@ -49,10 +49,15 @@ def check_layer(adata: AnnData, layer: str | None) -> None:
     """Raise ``KeyError`` unless `layer` is ``None`` (meaning ``X``, which must be set) or a layer of `adata`."""
     if layer is None:
         if adata.X is None:
-            msg = f"adata.X is not set; name the layer to use (adata.layers holds: {list(adata.layers)})."
+            msg = f"adata.X is not set; name the layer to use (adata.layers holds: {layer_names(adata)})."
             raise KeyError(msg)
     elif layer not in adata.layers:
-        raise _unknown_key(layer, adata.layers.keys(), "adata.layers", "layer")
+        raise _unknown_key(layer, layer_names(adata), "adata.layers", "layer")
+
+
+def layer_names(adata: AnnData) -> list[str]:
+    """Names of the layers; from anndata 0.13 on, ``X`` is among them as ``None`` and is left out here."""
+    return [name for name in adata.layers if name is not None]
 
 
 def check_rep(adata: AnnData, use_rep: str) -> None:

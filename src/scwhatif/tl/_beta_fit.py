@@ -12,7 +12,7 @@ import numpy as np
 from anndata import AnnData
 
 from scwhatif._compat import registered, seeded
-from scwhatif._validation import check_groups
+from scwhatif._validation import check_groups, layer_names
 from scwhatif.metrics import disentanglement, latent_correlation, one_vs_rest_auc, posterior_collapse
 from scwhatif.metrics._latent_information import read_posterior
 from scwhatif.metrics._latent_usage import is_active, kl_and_spread
@@ -129,7 +129,7 @@ def shallow(adata: AnnData) -> AnnData:
         X=adata.X,
         obs=adata.obs.copy(),
         var=adata.var[[]].copy(),
-        layers=dict(adata.layers),
+        layers={name: adata.layers[name] for name in layer_names(adata)},
         obsm=dict(adata.obsm),
     )
 

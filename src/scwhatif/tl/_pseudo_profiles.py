@@ -181,7 +181,8 @@ def pseudo_profiles(
     _warn_extrapolated(table)
 
     decode = partial(model.decode, library_size=library_size, batch=batch, covariates=covariates)
-    profiles = decode(np.stack([state.code for state in states])).to_numpy().T
+    # copied, since pandas hands out read-only views
+    profiles = decode(np.stack([state.code for state in states])).to_numpy(copy=True).T
     if average == "decoded":
         for i, state in enumerate(states):
             if state.dim is None:
