@@ -126,7 +126,7 @@ def torch_loop(adata: AnnData, model: wi.model.BetaLinearSCVI, genes: np.ndarray
         kept = x[:, gene].clone()
         x[:, gene] = 0
         mean, _ = module.z_encoder(module.transform_input(x), [batch])
-        means.append(mean.double().mean(0).numpy())
+        means.append((mean @ module.rotation).double().mean(0).numpy())
         x[:, gene] = kept
     return np.array(means)
 

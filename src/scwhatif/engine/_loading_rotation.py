@@ -28,8 +28,8 @@ def loading_rotation(
     loadings
         ``(n_features, n_dims)``, centred where a constant per column is meaningless.
     method
-        ``"varimax"``, ``"quartimax"`` (see :func:`orthomax`), or ``"ica"``: the orthogonal rotation whose columns are
-        farthest from Gaussian (FastICA without whitening, started from varimax).
+        ``"varimax"``, ``"quartimax"`` (see :func:`orthomax`), or ``"ica"``: the orthogonal rotation nearest to the
+        independent components of the loadings (FastICA).
     active
         Dimensions to rotate among themselves, ``(n_dims,)``; the rest stay. ``None`` is all.
 
@@ -54,22 +54,20 @@ def loading_rotation(
     if len(chosen) < 2:
         return rotation
     block = np.asarray(loadings, dtype=np.float64)[:, chosen]
-    inner = orthomax(block, gamma=0.0 if method == "quartimax" else 1.0)
-    if method == "ica":
-        inner = inner @ _fast_ica(block @ inner)
+    inner = _independent(block) if method == "ica" else orthomax(block, gamma=0.0 if method == "quartimax" else 1.0)
     rotation[np.ix_(chosen, chosen)] = inner
     return rotation
 
 
-def _fast_ica(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+def _independent(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
     from sklearn.decomposition import fastica
     from sklearn.exceptions import ConvergenceWarning
 
-    n_dims = loadings.shape[1]
-    # one common scale: whitening would turn the rotation into an oblique one
-    scaled = loadings / loadings.std()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        _, unmixing, _ = fastica(scaled, whiten=False, w_init=np.eye(n_dims), max_iter=500)
-    left, _, right = np.linalg.svd(unmixing.T)
+        whitening, unmixing, _ = fastica(
+            loadings, whiten="unit-variance", w_init=np.eye(loadings.shape[1]), max_iter=1000
+        )
+    # whitening stretches the axes, and only an orthogonal change of axes keeps the prior: take the nearest one
+    left, _, right = np.linalg.svd((unmixing @ whitening).T)
     return left @ right

@@ -310,9 +310,9 @@ class BetaLinearSCVI(
         Parameters
         ----------
         method
-            ``"varimax"`` (few features per dimension), ``"quartimax"`` (few dimensions per feature) or ``"ica"``
-            (columns farthest from Gaussian), all on the loadings of the active dimensions (variance of the posterior
-            means above 0.01); ``None`` returns to the trained axes.
+            ``"varimax"`` (few features per dimension), ``"quartimax"`` (few dimensions per feature) or ``"ica"`` (the
+            rotation nearest to independent components), all on the loadings of the active dimensions (variance of the
+            posterior means above 0.01); ``None`` returns to the trained axes.
 
         Raises
         ------
