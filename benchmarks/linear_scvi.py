@@ -55,11 +55,13 @@ def fit_stock(adata: ad.AnnData, batch_key: str | None, epochs: int, seed: int, 
     return model
 
 
-def fit_ours(adata: ad.AnnData, batch_key: str | None, epochs: int, seed: int, **settings: object) -> object:
+def fit_ours(
+    adata: ad.AnnData, batch_key: str | None, epochs: int, seed: int, lr: float = 5e-3, **settings: object
+) -> object:
     """BetaLinearSCVI with its defaults, β = 1."""
     wi.model.BetaLinearSCVI.setup_anndata(adata, batch_key=batch_key)
     model = wi.model.BetaLinearSCVI(adata, n_latent=LATENT, seed=seed, **settings)
-    model.train(epochs, seed=seed, check_val_every_n_epoch=epochs, **SILENT)
+    model.train(epochs, seed=seed, check_val_every_n_epoch=epochs, plan_kwargs={"lr": lr}, **SILENT)
     return model
 
 
@@ -68,6 +70,7 @@ MODELS = {
     "LinearSCVI, observed library": lambda *a: fit_stock(*a, observed=True, lr=1e-3),
     "LinearSCVI, observed library, lr 5e-3": lambda *a: fit_stock(*a, observed=True, lr=5e-3),
     "BetaLinearSCVI": fit_ours,
+    "BetaLinearSCVI, lr 1e-3": lambda *a: fit_ours(*a, lr=1e-3),
     "BetaLinearSCVI, encode_covariates=False": lambda *a: fit_ours(*a, encode_covariates=False),
 }
 

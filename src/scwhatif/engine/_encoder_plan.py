@@ -256,6 +256,7 @@ class _GaussianTail(nn.Module):
     def __init__(self, encoder: GaussianEncoder) -> None:
         super().__init__()
         self.n_latent = encoder.mean.out_features
+        self.variance = encoder.variance
         layers = (layer for layer in encoder.hidden if not isinstance(layer, nn.Dropout))
         self.hidden = nn.Sequential(*map(_in_place, layers))
         weight = torch.cat([encoder.mean.weight, encoder.log_var.weight]).detach().clone()
@@ -264,7 +265,7 @@ class _GaussianTail(nn.Module):
 
     def forward(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, log_var = nn.functional.linear(self.hidden(h), self.weight, self.bias).split(self.n_latent, dim=-1)
-        return mean, log_var.clamp(-12.0, 8.0).exp()
+        return mean, self.variance(log_var)
 
 
 def _in_place(layer: nn.Module) -> nn.Module:

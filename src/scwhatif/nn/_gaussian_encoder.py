@@ -76,5 +76,20 @@ class GaussianEncoder(nn.Module):
         Mean and variance, each ``(n_cells, n_latent)``.
         """
         h = self.hidden(self.first(x) + self.covariates(categorical, continuous))
+        return self.mean(h), self.variance(self.log_var(h))
+
+    @staticmethod
+    def variance(log_var: torch.Tensor) -> torch.Tensor:
+        r"""Posterior variance from what its head returns.
+
+        Parameters
+        ----------
+        log_var
+            Any shape.
+
+        Returns
+        -------
+        Same shape, between e\ :sup:`-12` and e\ :sup:`8`.
+        """
         # the bounds are far outside what a trained posterior uses; they keep exp and log finite early on
-        return self.mean(h), self.log_var(h).clamp(-12.0, 8.0).exp()
+        return log_var.clamp(-12.0, 8.0).exp()

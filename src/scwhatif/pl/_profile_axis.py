@@ -60,3 +60,15 @@ def value_label(params: Mapping[str, Any]) -> str:
     The label.
     """
     return f"expected counts per {params['library_size']:,.0f}" if "pseudo_count" in params else "expected value"
+
+
+def stored_profiles(adata: AnnData, key: str) -> dict[str, Any]:
+    """What ``tl.pseudo_profiles`` wrote under `key`; ``KeyError`` naming the call if it has not been run."""
+    result = adata.uns.get(key)
+    if not isinstance(result, dict) or "markers" not in result or key not in adata.varm:
+        msg = (
+            f"adata holds no pseudo-profiles under {key!r}; run "
+            f"scwhatif.tl.pseudo_profiles(adata, model, groupby, key_added={key!r})."
+        )
+        raise KeyError(msg)
+    return result

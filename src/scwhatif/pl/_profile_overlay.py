@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._profile_axis import profile_axis, value_label
+from scwhatif.pl._profile_axis import profile_axis, stored_profiles, value_label
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, plain_log
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def profile_overlay(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['type_1', 'type_0', '95 % interval']
     """
-    result = _result(adata, key)
+    result = stored_profiles(adata, key)
     contrasted = [str(name) for name in result[Key.uns.PARAMS].get("contrast", ())]
     first, second = _chosen(states, contrasted, list(result["states"].index), key)
     names = list(result["states"].index)
@@ -100,17 +100,6 @@ def profile_overlay(
         ax.set_xlabel(x)
         ax.set_ylabel(value_label(params))
     return finish(ax, show)
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "markers" not in result or key not in adata.varm:
-        msg = (
-            f"adata holds no pseudo-profiles under {key!r}; run "
-            f"scwhatif.tl.pseudo_profiles(adata, model, groupby, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    return result
 
 
 def _chosen(states: tuple[str, str] | None, contrasted: list[str], known: list[str], key: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scwhatif._keys import Key
+from scwhatif.pl._profile_axis import stored_profiles
 from scwhatif.pl._style import axes, finish
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def pseudo_profiles(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['type_0', 'type_1', 'type_2', 'type_3']
     """
-    result = _result(adata, key)
+    result = stored_profiles(adata, key)
     known = list(result["states"].index)
     drawn = known if states is None else list(states)
     unknown = [state for state in drawn if state not in known]
@@ -96,17 +97,6 @@ def pseudo_profiles(
     else:
         bar.set_label("expected value", fontsize="small")
     return finish(ax, show)
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "markers" not in result or key not in adata.varm:
-        msg = (
-            f"adata holds no pseudo-profiles under {key!r}; run "
-            f"scwhatif.tl.pseudo_profiles(adata, model, groupby, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    return result
 
 
 def _marker_genes(markers: pd.DataFrame, states: list[str], n_top: int) -> tuple[list[str], list[int]]:

@@ -209,7 +209,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Log the validation metrics."""
         if "validation" in self._sums:
             means = self._epoch_means("validation")
-            self.log("validation_loss", means[0], rank_zero_only=False)
+            self.log("validation_loss", means[0])
             self._log("validation", means)
 
     def _epoch_means(self, stage: str) -> torch.Tensor:
