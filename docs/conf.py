@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.metadata import metadata
+from pathlib import Path
 from typing import Any
 
 info = metadata("scwhatif")
@@ -11,6 +13,11 @@ project = info["Name"]
 author = info["Author"]
 copyright = f"2026, {author}"
 version = release = info["Version"]
+
+# Sphinx reads nothing outside its own folder; the notebooks are executed when they are written, not here.
+HERE = Path(__file__).parent
+for notebook in (HERE.parent / "tutorials").glob("*.ipynb"):
+    shutil.copy2(notebook, HERE / "tutorials")
 
 extensions = [
     "myst_nb",

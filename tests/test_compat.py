@@ -6,7 +6,7 @@ import pytest
 import scvi
 import torch
 
-from scwhatif._compat import minified_type, registered, seeded
+from scwhatif._compat import infer, minified_type, registered, registered_data, seeded
 from scwhatif.datasets import simulate_factors
 from scwhatif.model import BetaLinearSCVI
 
@@ -65,3 +65,54 @@ def test_registered_data_leave_no_trace(fails: bool):
             raise RuntimeError
     assert len(BetaLinearSCVI._setup_adata_manager_store) == before
     assert not BetaLinearSCVI._per_instance_manager_store[model.id]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    adata = simulate_factors(40, 10, 2, n_cell_types=2, n_batches=2)
+    adata.obs["age"] = np.arange(40) / 10
+    BetaLinearSCVI.setup_anndata(
+        adata, batch_key="batch", categorical_covariate_keys=["cell_type"], continuous_covariate_keys=["age"]
+    )
+    torch.manual_seed(0)
+    return BetaLinearSCVI(adata, n_latent=2, n_hidden=8), adata
+
+
+def test_registered_data_are_what_the_data_loader_reads(fitted):
+    model, adata = fitted
+    x, fields = registered_data(model, adata)
+    assert x is adata.X
+    loaded = next(iter(model._make_data_loader(adata, batch_size=40)))
+    assert {"X", *fields} == {*loaded}
+    for key, values in fields.items():
+        assert torch.as_tensor(values).dtype == loaded[key].dtype
+        np.testing.assert_array_equal(values, loaded[key])
+
+
+def test_inference_is_the_model_s_and_leaves_no_trace(fitted):
+    model, adata = fitted
+    x, fields = registered_data(model, adata)
+    model.module.train()
+    model.module.z_encoder.hidden.eval()
+    before = torch.get_rng_state()
+    mean, var = infer(model.module, {"X": x, **fields})
+    assert torch.equal(before, torch.get_rng_state())
+    assert model.module.training
+    assert not model.module.z_encoder.hidden.training
+    model.is_trained_ = True
+    for found, wanted in zip((mean, var), model.get_latent_representation(return_dist=True), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_only_gaussian_posteriors_are_inferred():
+    class Module(torch.nn.Module):
+        def _get_inference_input(self, tensors):
+            return {"x": tensors["X"]}
+
+        def inference(self, x):
+            return {"qz": torch.distributions.LogNormal(x, torch.ones_like(x))}
+
+    with pytest.raises(TypeError, match="Module has no Gaussian posterior: its inference returns qz"):
+        infer(Module(), {"X": np.zeros((2, 3))})
+    with pytest.raises(TypeError, match="Identity is not a module of the scvi-tools kind"):
+        infer(torch.nn.Identity(), {})

@@ -10,6 +10,7 @@ import numpy as np
 import scvi
 import torch
 from anndata import AnnData
+from scipy import sparse
 from scvi import REGISTRY_KEYS
 from scvi.data._constants import _SCVI_UUID_KEY
 from scvi.data._utils import _get_adata_minify_type
@@ -18,12 +19,14 @@ from scvi.model._utils import get_max_epochs_heuristic
 from scwhatif._validation import check_var_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = [
     "RegisteredData",
     "StrictVarNamesMixin",
+    "generate",
     "get_max_epochs_heuristic",
+    "infer",
     "minified_type",
     "registered",
     "registered_data",
@@ -87,13 +90,30 @@ def registered(model_class: Any, adata: AnnData, **setup: Any) -> Iterator[None]
             store.pop(uuid, None)
 
 
+def generate(module: Any, tensors: dict[str, Any], inferred: dict[str, Any]) -> dict[str, Any]:
+    """Run a module's decoder on what its encoder returned, or might have; differentiable.
+
+    Parameters
+    ----------
+    module
+        A module of the scvi-tools kind.
+    tensors
+        Registered fields by registry key.
+    inferred
+        Outputs of ``inference`` that the decoder reads.
+
+    Returns
+    -------
+    Outputs of ``generative``.
+    """
+    return module.generative(**module._get_generative_input(tensors, inferred))
+
+
 class RegisteredData(NamedTuple):
-    """What an encoder reads, as registered: the matrix as it is stored, covariates as codes and numbers."""
+    """What a model reads, as registered: the matrix as it is stored, and every other field by its registry key."""
 
     x: Any
-    batch: np.ndarray
-    cat_covs: np.ndarray | None
-    cont_covs: np.ndarray | None
+    fields: dict[str, np.ndarray]
 
 
 def registered_data(model: Any, adata: AnnData) -> RegisteredData:
@@ -108,8 +128,8 @@ def registered_data(model: Any, adata: AnnData) -> RegisteredData:
 
     Returns
     -------
-    Matrix (cells × features, neither copied nor converted), batch codes ``(n_cells, 1)``, and codes of further
-    categorical and values of continuous covariates, ``None`` where there are none.
+    Matrix (cells × features, neither copied nor converted), and all other fields with one row per cell, in the types
+    that the model's own data loader gives them: codes int64, the rest float32.
 
     Raises
     ------
@@ -118,17 +138,76 @@ def registered_data(model: Any, adata: AnnData) -> RegisteredData:
     """
     model._validate_anndata(adata)
     manager = model.get_anndata_manager(adata, required=True)
+    values = {key: manager.get_from_registry(key) for key in manager.data_registry}
+    x = values.pop(REGISTRY_KEYS.X_KEY)
+    # minified data register the name of their kind too, which is not a field of cells
+    return RegisteredData(x, {key: _field(key, v) for key, v in values.items() if not isinstance(v, str)})
 
-    def values(key: str) -> np.ndarray | None:
-        return np.asarray(manager.get_from_registry(key)) if key in manager.data_registry else None
 
-    batch = values(REGISTRY_KEYS.BATCH_KEY)
-    return RegisteredData(
-        x=manager.get_from_registry(REGISTRY_KEYS.X_KEY),
-        batch=np.zeros((adata.n_obs, 1), dtype=np.int64) if batch is None else batch,
-        cat_covs=values(REGISTRY_KEYS.CAT_COVS_KEY),
-        cont_covs=values(REGISTRY_KEYS.CONT_COVS_KEY),
+def infer(
+    module: Any, tensors: Mapping[str, Any], *, differentiable: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior of cells by a module's own inference, in evaluation mode.
+
+    The module's mode and the global random state are left as they were: inference draws a sample, wanted or not.
+
+    Parameters
+    ----------
+    module
+        A module of the scvi-tools kind.
+    tensors
+        Fields of the cells by their registry key, as arrays or tensors with one row per cell.
+    differentiable
+        Whether gradients may flow back to tensors that ask for them.
+
+    Returns
+    -------
+    Mean and variance of the Gaussian posterior, before a softmax if the module has one, ``(n_cells, n_latent)`` each,
+    on the module's device.
+
+    Raises
+    ------
+    TypeError
+        What the module infers is not a Gaussian posterior.
+    """
+    if not (hasattr(module, "_get_inference_input") and hasattr(module, "inference")):
+        msg = f"{type(module).__name__} is not a module of the scvi-tools kind: it has no inference."
+        raise TypeError(msg)
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    given = {key: torch.as_tensor(_field(key, values), device=device) for key, values in tensors.items()}
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.inference_mode(not differentiable), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            outputs = module.inference(**module._get_inference_input(given))
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+    posterior = outputs.get("qz")
+    if isinstance(posterior, torch.distributions.Normal):
+        return posterior.mean, posterior.variance
+    if outputs.get("qzm") is not None and outputs.get("qzv") is not None:
+        return outputs["qzm"], outputs["qzv"]
+    msg = (
+        f"{type(module).__name__} has no Gaussian posterior: its inference returns {', '.join(outputs)}, where a "
+        "Normal 'qz', or 'qzm' and 'qzv', is needed."
     )
+    raise TypeError(msg)
+
+
+def _field(key: str, values: Any) -> Any:
+    """Values of a field in the type that scvi-tools' data loader gives it."""
+    codes = key in (
+        REGISTRY_KEYS.BATCH_KEY,
+        REGISTRY_KEYS.LABELS_KEY,
+        REGISTRY_KEYS.CAT_COVS_KEY,
+        REGISTRY_KEYS.INDICES_KEY,
+    )
+    if isinstance(values, torch.Tensor):
+        return values.to(torch.int64 if codes else torch.float32)
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    # torch wants to be able to write, which arrays shared between processes do not allow
+    return np.require(values, np.int64 if codes else np.float32, "W")
 
 
 class StrictVarNamesMixin:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, kstest
+from scipy.stats import chi2, kstest, ortho_group
 
 from scwhatif.metrics._label_clouds import LabelClouds
 
@@ -23,6 +23,19 @@ def test_distances_are_those_of_gaussians(cells: tuple):
     own = clouds.squared_distances(values)[np.arange(4000), codes]
     for label in range(2):
         assert kstest(own[codes == label], chi2(2).cdf).pvalue > 0.001
+
+
+def test_distances_do_not_depend_on_the_axes():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 300)
+    values = rng.standard_t(5, size=(300, 4)) @ rng.normal(size=(4, 4)) + 3 * codes[:, None]
+    values[:20] += 30
+    rotation = ortho_group.rvs(4, random_state=0)
+    before, after = LabelClouds.fit(values, codes, 3), LabelClouds.fit(values @ rotation, codes, 3)
+    np.testing.assert_allclose(after.centres, before.centres @ rotation, atol=1e-9)
+    np.testing.assert_allclose(
+        after.squared_distances(values @ rotation), before.squared_distances(values), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_a_tenth_of_far_cells_hardly_moves_it(cells: tuple):

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
-from scwhatif.datasets import simulate_factors
-from scwhatif.model import BetaLinearSCVI
+from scwhatif.datasets import simulate_factors, simulate_flow
+from scwhatif.model import BetaLinearSCVI, MultiOmicLPM
 
 SILENT = {"enable_progress_bar": False, "accelerator": "cpu"}
 
@@ -27,4 +28,29 @@ def model(adata):
     )
     model = BetaLinearSCVI(adata, n_latent=5, n_hidden=32, beta=2.0, seed=0)
     model.train(100, seed=0, batch_size=50, **SILENT)
+    return model
+
+
+@pytest.fixture(scope="session")
+def flow_setup() -> dict[str, object]:
+    """Arguments of ``setup_mudata`` for the simulated flow below."""
+    return {
+        "rna": "rna",
+        "protein": "protein",
+        "ptm": ["ptm_0", "ptm_1"],
+        "metabolome": "metabolome",
+        "categorical_covariate_keys": ["lineage"],
+    }
+
+
+@pytest.fixture(scope="session")
+def flow_model(flow_setup: dict[str, object]) -> MultiOmicLPM:
+    """A model of simulated tumours, trained with a quarter of them held out as a test set."""
+    mdata = simulate_flow(
+        240, n_drivers=7, n_rna=40, n_protein=24, n_ptm=(8, 16), n_metabolites=10, fusion_layer=1, n_latent=4
+    )
+    MultiOmicLPM.setup_mudata(mdata, **flow_setup)
+    model = MultiOmicLPM(mdata, n_latent=6, n_hidden=32, beta=0.002)
+    parts = [np.arange(160), np.arange(160, 180), np.arange(180, mdata.n_obs)]
+    model.train(40, external_indexing=parts, plan_kwargs={"lr": 5e-3}, **SILENT)
     return model

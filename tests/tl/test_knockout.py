@@ -212,8 +212,7 @@ def test_chance_and_a_planted_gene():
     assert found["pval"].idxmin() == ("all", adata.var_names[planted])
     assert found["score_residual"].iloc[planted] > 1.5
     # what its large weights explain is not held against other large weights
-    matched = run(adata, model, match_on=("mean", "detection", "weight"))
-    assert matched["pval"].iloc[planted] > 0.05
+    assert run(adata, model, match_on=("mean", "detection", "weight"))["pval"].iloc[planted] > 0.05
 
 
 def test_a_planted_direction_is_found_among_equal_weights():
@@ -248,6 +247,7 @@ def test_survives_a_file(adata: AnnData, model: BetaLinearSCVI, tmp_path: Path):
     assert params["model_hash"] == adata.uns["mine"]["params"]["model_hash"]
     assert {"scwhatif_version", "scvi_tools_version", "torch_version"} <= set(params)
     assert set(back.uns["mine"]) == {"params", "by_group"}
+    assert params["plan"] == "row-update"
 
 
 def test_reports_how_much_is_just_expression(adata: AnnData, model: BetaLinearSCVI):
@@ -257,6 +257,66 @@ def test_reports_how_much_is_just_expression(adata: AnnData, model: BetaLinearSC
     tested = found[found["score"].notna()]
     reported = adata.uns["knockout"]["params"]["spearman_score_mean_expression"]
     assert reported == pytest.approx(spearmanr(tested["score"], tested["mean_expression"]).statistic)
+
+
+def test_reports_what_was_known_beforehand(adata: AnnData, model: BetaLinearSCVI):
+    run(adata, model)
+    params = adata.uns["knockout"]["params"]
+    assert -1 < params["r2_identity"] < 1
+    # where effects are nothing but weights, weights explain them
+    assert params["r2_identity_weight"] > params["r2_identity"]
+    few = run(adata, model, ["gene_1", "gene_2"])
+    assert len(few) == 2
+    assert np.isnan(adata.uns["knockout"]["params"]["r2_identity"])
+
+
+def with_donors(adata: AnnData, n_donors: int = 4) -> AnnData:
+    adata.obs["donor"] = [f"d{i % n_donors}" for i in range(adata.n_obs)]
+    return adata
+
+
+def test_donors(model: BetaLinearSCVI, adata: AnnData, tmp_path: Path):
+    import anndata as ad
+    from scipy.stats import ttest_1samp
+
+    with_donors(adata)
+    found = run(adata, model, groupby="cell_type", donor="donor", min_cells=2, n_null=25)
+    plain = run(adata.copy(), model, groupby="cell_type", min_cells=2, n_null=25)
+    for column in COLUMNS + STATISTICS:
+        np.testing.assert_allclose(found[column], plain[column], rtol=1e-5, atol=1e-6, err_msg=column)
+    residual = []
+    for donor in ("d0", "d1", "d2", "d3"):
+        alone = adata[(adata.obs["donor"] == donor) & (adata.obs["cell_type"] == "type_1")].copy()
+        residual.append(run(alone, model, min_cells=2, n_null=25).loc["all", "score_residual"])
+    residual = np.array(residual)
+    own = found.loc["type_1"]
+    np.testing.assert_array_equal(own["n_donors"], np.isfinite(residual).sum(axis=0))
+    full = (own["n_donors"] == 4).to_numpy()
+    assert full.sum() >= 10
+    wanted = ttest_1samp(residual[:, full], 0, alternative="greater").pvalue
+    np.testing.assert_allclose(own["pval_donor"][full], wanted, rtol=1e-3, atol=1e-5)
+    assert own["pval_donor"][own["n_donors"] < 3].isna().all()
+    overall = found.loc["all"]
+    for name in ("pval_donor", "padj_donor"):
+        np.testing.assert_array_equal(adata.var[f"knockout_{name}"], overall[name])
+    # a subset gives the same
+    some = run(adata, model, ["gene_3", "gene_8"], donor="donor", min_cells=2, n_null=25)
+    np.testing.assert_allclose(some["pval_donor"], overall.loc[["gene_3", "gene_8"], "pval_donor"], rtol=1e-3)
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    back = ad.read_h5ad(tmp_path / "x.h5ad")
+    pd.testing.assert_frame_equal(back.uns["knockout"]["by_group"], adata.uns["knockout"]["by_group"])
+    assert back.uns["knockout"]["params"]["donor"] == "donor"
+
+
+def test_a_gene_of_one_donor_only_is_not_significant_over_donors():
+    adata, model = exchangeable(0)
+    with_donors(adata)
+    planted = int(np.argsort(np.asarray(adata.X.mean(axis=0)).ravel())[250])
+    with torch.no_grad():
+        model.module.z_encoder.first.weight[:, planted] *= 6
+    found = run(adata, model, donor="donor", min_cells=10)
+    assert found["padj_donor"].iloc[planted] < 0.05
+    assert found["n_donors"].iloc[planted] == 4
 
 
 def test_copy_leaves_the_original_and_the_data_alone(adata: AnnData, model: BetaLinearSCVI):
@@ -307,6 +367,12 @@ def test_bad_input(adata: AnnData, model: BetaLinearSCVI):
     other = adata[:, ::-1].copy()
     with pytest.raises(ValueError, match="another order"):
         run(other, model)
+    with pytest.raises(ValueError, match="library='free'"):
+        run(adata, model, library="free")
+    with pytest.raises(ValueError, match="needs store="):
+        run(adata, model, pairs="zarr")
+    with pytest.raises(ValueError, match=r"'sex'\] has 2 donor"):
+        run(adata, model, donor="sex")
     adata.obs["with_gaps"] = adata.obs["cell_type"].where(adata.obs["cell_type"] != "type_0")
     with pytest.raises(ValueError, match=r"'with_gaps'.*missing for \d+ cell"):
         run(adata, model, groupby="with_gaps")
@@ -317,15 +383,10 @@ def test_bad_input(adata: AnnData, model: BetaLinearSCVI):
 
 
 def test_a_model_that_cannot_answer(adata: AnnData):
-    from scvi.model import SCVI
-
     BetaLinearSCVI.setup_anndata(adata)
     untrained = BetaLinearSCVI(adata, n_latent=3, n_hidden=8)
     with pytest.raises(ValueError, match="not been trained"):
         run(adata, untrained)
-    SCVI.setup_anndata(adata)
-    with pytest.raises(TypeError, match="VAE; supported: BetaLinearVAE"):
-        run(adata, SCVI(adata, n_latent=3, n_hidden=8))
 
 
 def test_minified_data_have_nothing_to_knock_out(adata: AnnData):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import scvi
 
+import scwhatif as wi
 from scwhatif.tl import _latent_state as latent
 
 
@@ -46,3 +49,19 @@ def test_change():
     np.testing.assert_array_equal(latent.change(a, b, None), [2.0, 0.0])
     assert latent.change_name(1.0) == "log2_fold_change"
     np.testing.assert_allclose(latent.change(a, b, 1.0), [1.0, 0.0])
+
+
+def test_decoders_are_for_the_data_they_are_given():
+    adata = wi.datasets.simulate_factors(40, 20, 3, seed=0)
+    scvi.model.SCVI.setup_anndata(adata)
+    model = scvi.model.SCVI(adata, n_latent=2, n_hidden=4)
+    decoder = latent.checked_decoder(adata, model)
+    assert latent.fold_pseudo_count(decoder, 1e4) == 1.0
+    with pytest.raises(ValueError, match="lacks 1 of the 20 features"):
+        latent.checked_decoder(adata[:, 1:].copy(), model)
+    with pytest.raises(TypeError, match=r"adata is a MuData.*scwhatif\.tl\.decode"):
+        latent.checked_decoder(mudata.MuData({"rna": adata}), model)
+    with pytest.raises(ValueError, match="reference='median'"):
+        latent.check_decodable(adata, model, reference="median", library_size=1.0)
+    with pytest.raises(ValueError, match="library_size=-1"):
+        latent.check_decodable(adata, model, reference="mean", library_size=-1)

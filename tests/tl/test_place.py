@@ -183,6 +183,27 @@ def test_trained_model_calls_new_cells_as_well_as_its_own(n_states: int):
     assert placed.uns["place"]["params"]["model_class"] == "BetaLinearSCVI"
 
 
+@pytest.mark.parametrize("method", ["lda", "logistic"])
+def test_what_is_said_does_not_depend_on_the_axes_the_model_is_read_in(method: str):
+    """A rotation leaves the distribution of codes as it is, though variances of single dimensions are then not all."""
+    adata = wi.datasets.simulate_factors(300, 60, 3, n_cell_types=3, n_batches=1)
+    known, new = adata[:200].copy(), adata[200:].copy()
+    wi.model.BetaLinearSCVI.setup_anndata(known)
+    model = wi.model.BetaLinearSCVI(known, n_latent=4, seed=0)
+    model.train(max_epochs=40, batch_size=64, seed=0, enable_progress_bar=False)
+    trained = wi.tl.place(new, model, known, label_key="cell_type", method=method, copy=True)
+    model.rotate("varimax")
+    assert np.abs(model.get_latent_representation(new) - trained.obsm["place"]).max() > 0.1
+    rotated = wi.tl.place(new, model, known, label_key="cell_type", method=method, copy=True)
+    pd.testing.assert_frame_equal(rotated.obs, trained.obs)
+    np.testing.assert_array_equal(rotated.obsm["place_probs"], trained.obsm["place_probs"])
+    pd.testing.assert_frame_equal(rotated.uns["place"]["by_label"], trained.uns["place"]["by_label"])
+    # positions are in the axes of the day, as the model gives them
+    mean, var = model.get_latent_representation(new, return_dist=True)
+    np.testing.assert_allclose(rotated.obsm["place"], mean, atol=1e-5)
+    np.testing.assert_allclose(rotated.obsm["place_sd"], np.sqrt(var), atol=1e-5)
+
+
 def test_survives_writing(reference: AnnData, new: AnnData, tmp_path: Path):
     wi.tl.place(new, Known(), reference, label_key="state", key_added="here")
     new.write_h5ad(tmp_path / "x.h5ad")

@@ -7,8 +7,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scvi
 
 import scwhatif as wi
+from scwhatif._compat import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -356,9 +358,29 @@ def test_bad_input(fitted: Fitted, arguments: dict, error: type, message: str):
     assert KEY not in adata.varm
 
 
+@pytest.mark.parametrize("model_class", [scvi.model.SCVI, scvi.model.TOTALVI])
+def test_models_of_scvi_tools(model_class: type):
+    adata = wi.datasets.simulate_factors(80, 30, 3, n_cell_types=2, n_batches=2, seed=0)
+    setup = {"batch_key": "batch"}
+    if model_class is scvi.model.TOTALVI:
+        adata.obsm["protein"] = np.random.default_rng(0).poisson(5.0, size=(80, 4)).astype(np.float32)
+        setup["protein_expression_obsm_key"] = "protein"
+    model_class.setup_anndata(adata, **setup)
+    with seeded(0):
+        model = model_class(adata, n_latent=3, n_hidden=8)
+        model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    wi.tl.pseudo_profiles(adata, model, "cell_type", contrast=("type_0", "type_1"), n_samples=5, batch="batch_0")
+    result = adata.uns["pseudo_profiles"]
+    z = model.get_latent_representation().astype(float)
+    centroids = np.stack([z[adata.obs["cell_type"] == name].mean(axis=0) for name in result["states"].index])
+    expected = wi.tl.decode(model, centroids, library_size=1e4, batch="batch_0")
+    np.testing.assert_allclose(adata.varm["pseudo_profiles"].T, expected, rtol=1e-4)
+    assert (result["contrast"]["lower"] <= result["contrast"]["upper"]).all()
+
+
 def test_other_models_and_other_features(fitted: Fitted):
     adata, model = fitted
-    with pytest.raises(TypeError, match="has no decode"):
+    with pytest.raises(TypeError, match="not a model of the scvi-tools kind"):
         wi.tl.pseudo_profiles(adata, object())
     with pytest.raises(ValueError, match="lacks 5 of the 80 features"):
         wi.tl.pseudo_profiles(adata[:, 5:].copy(), model)

@@ -231,6 +231,36 @@ def test_held_out_donors_keep_a_real_effect():
     assert 0.05 < row["pval"] < 0.2
 
 
+def test_pairs_see_through_a_donor_effect():
+    best = {None: [], "donor": []}
+    for seed in range(5):
+        adata = with_donors(0.0, seed)
+        for groups, pvals in best.items():
+            wi.tl.rank_latent(adata, "condition", use_rep="z", groups=groups, floors=[], n_permutations=99)
+            pvals.append(adata.uns["rank_latent"]["pairwise"]["pval"].iloc[0])
+    assert max(best[None]) < 1e-6
+    assert np.mean(best["donor"]) > 0.2
+    real = with_donors(12.0)
+    wi.tl.rank_latent(real, "condition", use_rep="z", groups="donor", floors=[])
+    row = real.uns["rank_latent"]["pairwise"].iloc[0]
+    assert row["dimension"] == "z3"
+    # 20 ways to choose three of six donors, two of which separate as well
+    assert 0.05 < row["pval"] < 0.2
+
+
+def test_pairs_that_vary_within_donors_are_compared_within_them():
+    adata = with_donors(0.0)
+    rng = np.random.default_rng(0)
+    adata.obs["state"] = rng.choice(["a", "b", "c"], adata.n_obs)
+    adata.obsm["z"][adata.obs["state"] == "b", 7] += 4
+    wi.tl.rank_latent(adata, "state", use_rep="z", groups="donor", floors=[], n_permutations=199)
+    best = adata.uns["rank_latent"]["pairwise"].drop_duplicates(["group", "other"]).set_index(["group", "other"])
+    for pair in (("a", "b"), ("b", "c")):
+        assert best.loc[pair, "dimension"] == "z7"
+        assert best.loc[pair, "pval"] == pytest.approx(1 / 200)
+    assert best.loc[("a", "c"), "pval"] > 0.05
+
+
 def test_dead_dimension_is_flagged_however_well_it_separates():
     adata = wi.datasets.simulate_factors(100, 20, 3, n_cell_types=2)
     z = adata.obsm["true_factors"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from scwhatif.tl._rank_tables import (
     Ranked,
@@ -60,13 +61,27 @@ def test_diagnostic_is_the_best_of_the_table(ranked: Ranked, tables: tuple):
 
 
 def test_pairs_are_complete_and_sorted(ranked: Ranked):
-    table = pairwise_table(ranked)
+    table = pairwise_table(ranked, 19, blocks=None, seed=0)
     assert len(table) == 3 * 3
     best = table.drop_duplicates(["group", "other"])
     assert best["dimension"].tolist() == ["w/x"] * 3
     assert best["direction"].tolist() == [-1, 1, 1]
     assert (best["padj"] < 1e-6).all()
     assert best["separation"].min() > 0.85
+
+
+def test_pairs_of_whole_groups_are_uniform_without_structure():
+    """The best of four dimensions, over many sets of twelve donors that differ in all of them."""
+    rng = np.random.default_rng(1)
+    donors = np.repeat(np.arange(12), 6)
+    pvals = []
+    for seed in range(120):
+        values = 2 * rng.normal(size=(12, 4))[donors] + rng.normal(size=(72, 4))
+        codes = rng.permutation(np.repeat([0, 1], 6))[donors]
+        given = Ranked(values, list("pqrs"), codes, ["a", "b"], np.ones(4, dtype=bool))
+        pvals.append(pairwise_table(given, 39, blocks=donors, seed=seed)["pval"].iloc[0])
+    # p-values are multiples of 1/40; spread each over its step
+    assert kstest(np.array(pvals) - rng.uniform(0, 1 / 40, len(pvals)), "uniform").pvalue > 0.01
 
 
 def test_correlation(ranked: Ranked):

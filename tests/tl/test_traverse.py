@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 import pytest
+import scvi
 
 import scwhatif as wi
+from scwhatif._compat import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,9 +181,58 @@ def test_bad_input(fitted: Fitted, arguments: dict, error: type, message: str):
     assert KEY not in adata.varm
 
 
+@pytest.mark.parametrize("model_class", [scvi.model.SCVI, scvi.model.TOTALVI])
+def test_models_of_scvi_tools(model_class: type):
+    adata = wi.datasets.simulate_factors(80, 30, 3, n_batches=2, seed=0)
+    setup = {"batch_key": "batch"}
+    if model_class is scvi.model.TOTALVI:
+        adata.obsm["protein"] = np.random.default_rng(0).poisson(5.0, size=(80, 4)).astype(np.float32)
+        setup["protein_expression_obsm_key"] = "protein"
+    model_class.setup_anndata(adata, **setup)
+    with seeded(0):
+        model = model_class(adata, n_latent=3, n_hidden=8)
+        model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    wi.tl.traverse(adata, model, "z1", n_steps=4, batch="batch_1", library_size=500.0)
+    codes = np.tile(model.get_latent_representation().astype(float).mean(axis=0), (4, 1))
+    codes[:, 1] = adata.uns[KEY]["steps"]["value"]
+    expected = wi.tl.decode(model, codes, library_size=500.0, batch="batch_1")
+    np.testing.assert_allclose(adata.varm[KEY].T, expected, rtol=1e-5)
+    np.testing.assert_allclose(adata.varm[KEY].sum(axis=0), 500.0, rtol=1e-5)
+    assert adata.uns[KEY]["params"]["model_class"] == model_class.__name__
+
+
+def test_along_an_axis(fitted: Fitted):
+    adata, model = fitted
+    adata.obsm["X_wi"] = model.get_latent_representation()
+    wi.tl.axis(adata, "cell_type", ("type_0", "type_1"))
+    wi.tl.traverse(adata, model, "type_0_to_type_1", n_steps=5, batch="batch_0")
+    found, steps = adata.uns["axis"]["type_0_to_type_1"], adata.uns[KEY]["steps"]
+    position = adata.obs["axis_type_0_to_type_1"]
+    np.testing.assert_allclose(steps["value"].iloc[[0, -1]], np.quantile(position, [0.005, 0.995]), atol=1e-5)
+    np.testing.assert_allclose(steps["quantile"], [(position <= value).mean() for value in steps["value"]], atol=0.01)
+    origin = adata.obsm["X_wi"].astype(float).mean(axis=0)
+    at = (origin - found["origin"]) @ found["unit"] / found["length"]
+    codes = origin + np.outer(steps["value"] - at, found["vector"])
+    np.testing.assert_allclose(adata.varm[KEY].T, model.decode(codes, library_size=1e4, batch="batch_0"), rtol=1e-3)
+    assert adata.uns[KEY]["params"]["dim"] == "type_0_to_type_1"
+    wi.tl.traverse(adata, model, "type_0_to_type_1", neutral="z1", batch="batch_0")
+    assert adata.uns[KEY]["params"]["neutral"] == ["z1"]
+    adata.obsm["X_wi"] = adata.obsm["X_wi"] * 2
+    with pytest.raises(ValueError, match="is not this model's latent code"):
+        wi.tl.traverse(adata, model, "type_0_to_type_1")
+
+
+def test_shares_cannot_be_moved_one_by_one():
+    adata = wi.datasets.simulate_factors(60, 30, 3, seed=0)
+    scvi.model.SCVI.setup_anndata(adata)
+    model = scvi.model.SCVI(adata, n_latent=3, n_hidden=8, latent_distribution="ln")
+    with pytest.raises(ValueError, match=r"latent_distribution='ln'.*shares"):
+        wi.tl.traverse(adata, model, 0)
+
+
 def test_other_models_and_other_features(fitted: Fitted):
     adata, model = fitted
-    with pytest.raises(TypeError, match="has no decode"):
+    with pytest.raises(TypeError, match="not a model of the scvi-tools kind"):
         wi.tl.traverse(adata, object(), 0)
     with pytest.raises(ValueError, match="lacks 5 of the 60 features"):
         wi.tl.traverse(adata[:, 5:].copy(), model, 0)

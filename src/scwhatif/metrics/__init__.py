@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from scwhatif.metrics._auc import one_vs_rest_auc
+from scwhatif.metrics._bilinear_ridge import predict_bilinear
 from scwhatif.metrics._dci import DCI, dci
 from scwhatif.metrics._density_separation import density_separation
+from scwhatif.metrics._discrimination_score import discrimination_score
 from scwhatif.metrics._disentanglement import disentanglement
+from scwhatif.metrics._distance_test import DistanceTest, distance_test
+from scwhatif.metrics._e_distance import e_distance
+from scwhatif.metrics._effect_weights import EffectScores, effect_scores, effect_weights
+from scwhatif.metrics._evaluate_perturbation import evaluate_perturbation
 from scwhatif.metrics._explicitness import explicitness
 from scwhatif.metrics._factor_stability import FactorStability, factor_stability
 from scwhatif.metrics._latent_correlation import LatentCorrelation, latent_correlation
@@ -20,25 +26,48 @@ from scwhatif.metrics._latent_similarity import latent_similarity
 from scwhatif.metrics._latent_usage import ACTIVE_KL, ACTIVE_VARIANCE, latent_usage
 from scwhatif.metrics._matched_null import MIN_MATCHED, MatchedNull, matched_neighbours, matched_null_pvalues
 from scwhatif.metrics._mig import mig
+from scwhatif.metrics._mmd import mmd
 from scwhatif.metrics._modularity import modularity
 from scwhatif.metrics._outliers import mahalanobis_outliers
 from scwhatif.metrics._pairwise_auc import pairwise_auc
+from scwhatif.metrics._pearson_delta import pearson_delta
+from scwhatif.metrics._perturbation_baselines import (
+    predict_additive,
+    predict_average,
+    predict_no_change,
+    predict_train_mean,
+)
 from scwhatif.metrics._posterior_collapse import posterior_collapse
 from scwhatif.metrics._sap import sap
+from scwhatif.metrics._shapley import shapley_values
+from scwhatif.metrics._signed_null import SignedNull, signed_null_pvalues
+from scwhatif.metrics._technical_duplicate import TechnicalDuplicate, interpolated_duplicate, technical_duplicate
+from scwhatif.metrics._weighted_mse import weighted_mse, weighted_r2
 
 __all__ = [
     "ACTIVE_KL",
     "ACTIVE_VARIANCE",
     "DCI",
     "MIN_MATCHED",
+    "DistanceTest",
+    "EffectScores",
     "FactorStability",
     "LatentCorrelation",
     "MatchedNull",
+    "SignedNull",
+    "TechnicalDuplicate",
     "dci",
     "density_separation",
+    "discrimination_score",
     "disentanglement",
+    "distance_test",
+    "e_distance",
+    "effect_scores",
+    "effect_weights",
+    "evaluate_perturbation",
     "explicitness",
     "factor_stability",
+    "interpolated_duplicate",
     "latent_correlation",
     "latent_information",
     "latent_matching_score",
@@ -49,11 +78,23 @@ __all__ = [
     "matched_neighbours",
     "matched_null_pvalues",
     "mig",
+    "mmd",
     "modularity",
     "most_similar_averaging_score",
     "most_similar_gap_score",
     "one_vs_rest_auc",
     "pairwise_auc",
+    "pearson_delta",
     "posterior_collapse",
+    "predict_additive",
+    "predict_average",
+    "predict_bilinear",
+    "predict_no_change",
+    "predict_train_mean",
     "sap",
+    "shapley_values",
+    "signed_null_pvalues",
+    "technical_duplicate",
+    "weighted_mse",
+    "weighted_r2",
 ]

@@ -41,6 +41,8 @@ class LabelClouds:
         Location and scatter are the reweighted orthogonalised Gnanadesikan–Kettenring estimates
         :cite:p:`Maronna2002`. The scatter of each label is drawn towards that of all labels about their own centres,
         as if five cells per dimension more had been seen of the latter, so that labels of few cells have one too.
+        All is done in the principal axes of the cells about the means of their labels, so that distances do not depend
+        on the axes that the cells are given in.
 
         Parameters
         ----------
@@ -57,9 +59,11 @@ class LabelClouds:
         """
         n_dims = values.shape[1]
         n_prior = _PRIOR_CELLS * n_dims
-        members = [values[codes == label] for label in range(n_labels)]
+        axes = _principal_axes(values, codes, n_labels)
+        turned = values @ axes
+        members = [turned[codes == label] for label in range(n_labels)]
         centres = np.stack([np.median(part, axis=0) for part in members])
-        _, pooled = _robust_scatter(values - centres[codes])
+        _, pooled = _robust_scatter(turned - centres[codes])
         whitening = np.empty((n_labels, n_dims, n_dims))
         for label, part in enumerate(members):
             scatter = pooled
@@ -70,7 +74,7 @@ class LabelClouds:
             if len(part) > n_prior:
                 distance = np.square((part - centres[label]) @ whitening[label]).sum(axis=1)
                 whitening[label] /= np.sqrt(_gaussian_scale(distance, n_dims))
-        return cls(centres, whitening)
+        return cls(centres @ axes.T, axes @ whitening)
 
     def squared_distances(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Squared Mahalanobis distance of each cell to each label.
@@ -91,6 +95,13 @@ class LabelClouds:
             ],
             axis=1,
         )
+
+
+def _principal_axes(values: NDArray[np.float64], codes: NDArray[np.int64], n_labels: int) -> NDArray[np.float64]:
+    """Axes that turn with the cells; outliers may turn them too, but the estimates are robust in any axes."""
+    means = np.stack([values[codes == label].mean(axis=0) for label in range(n_labels)])
+    within = values - means[codes]
+    return np.linalg.eigh(within.T @ within)[1]
 
 
 def _robust_scatter(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

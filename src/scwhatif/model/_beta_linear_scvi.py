@@ -22,7 +22,7 @@ from scwhatif._compat import StrictVarNamesMixin, minified_type, seeded
 from scwhatif.engine import RotationMethod, loading_rotation
 from scwhatif.metrics import ACTIVE_VARIANCE
 from scwhatif.model._checks import check_settings, check_setup
-from scwhatif.model._decoding_mixin import LinearDecodingMixin
+from scwhatif.model._decoding_mixin import DecodingMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module import BetaLinearVAE
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 class BetaLinearSCVI(
     StrictVarNamesMixin,
-    LinearDecodingMixin,
+    DecodingMixin,
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,

@@ -1,5 +1,7 @@
 """Torch modules, one per model."""
 
 from scwhatif.module._beta_linear_vae import BetaLinearVAE
+from scwhatif.module._layer_scaling_mixin import LayerSpec
+from scwhatif.module._multi_omic_vae import MultiOmicVAE
 
-__all__ = ["BetaLinearVAE"]
+__all__ = ["BetaLinearVAE", "LayerSpec", "MultiOmicVAE"]

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from scwhatif.pl._confusion import confusion
+from scwhatif.pl._decoder_flow import decoder_flow
+from scwhatif.pl._dose_response import dose_response
+from scwhatif.pl._epistasis import epistasis
 from scwhatif.pl._kl_history import kl_history
 from scwhatif.pl._knockout import knockout
+from scwhatif.pl._latent_arrows import latent_arrows
 from scwhatif.pl._latent_pairs import latent_pairs
 from scwhatif.pl._latent_ridge import latent_ridge
 from scwhatif.pl._latent_usage import latent_usage
 from scwhatif.pl._loadings import loadings
+from scwhatif.pl._master_regulators import master_regulators
 from scwhatif.pl._profile_overlay import profile_overlay
 from scwhatif.pl._pseudo_profiles import pseudo_profiles
 from scwhatif.pl._rank_latent import rank_latent
+from scwhatif.pl._resistance_drivers import resistance_drivers
 from scwhatif.pl._sweep_beta import sweep_beta
 from scwhatif.pl._traverse import traverse
+from scwhatif.pl._volcano import volcano
 
 __all__ = [
+    "confusion",
+    "decoder_flow",
+    "dose_response",
+    "epistasis",
     "kl_history",
     "knockout",
+    "latent_arrows",
     "latent_pairs",
     "latent_ridge",
     "latent_usage",
     "loadings",
+    "master_regulators",
     "profile_overlay",
     "pseudo_profiles",
     "rank_latent",
+    "resistance_drivers",
     "sweep_beta",
     "traverse",
+    "volcano",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from scwhatif._keys import Key
 from scwhatif.pl._label_points import label_points
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, plain_log
-from scwhatif.tl._screen_table import ALL_CELLS
+from scwhatif.tl._cell_groups import ALL_CELLS
 
 if TYPE_CHECKING:
     import pandas as pd

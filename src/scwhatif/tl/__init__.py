@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+from scwhatif.tl._axis import axis
+from scwhatif.tl._decode import decode
+from scwhatif.tl._decoder_flow import decoder_flow
+from scwhatif.tl._enrich_loadings import enrich_loadings
+from scwhatif.tl._epistasis import epistasis
+from scwhatif.tl._gene_effects import gene_effects
 from scwhatif.tl._knockout import knockout
+from scwhatif.tl._latent_classifier import latent_classifier
+from scwhatif.tl._latent_edit import latent_edit
 from scwhatif.tl._latent_usage import latent_usage
 from scwhatif.tl._loadings import loadings
+from scwhatif.tl._master_regulators import master_regulators
+from scwhatif.tl._matched_gene_sets import matched_gene_sets
+from scwhatif.tl._perturb import perturb
 from scwhatif.tl._place import place
+from scwhatif.tl._project_shift import project_shift
 from scwhatif.tl._pseudo_profiles import pseudo_profiles
 from scwhatif.tl._rank_latent import rank_latent
+from scwhatif.tl._resistance_drivers import resistance_drivers
 from scwhatif.tl._rotate import rotate
+from scwhatif.tl._screen import screen
 from scwhatif.tl._sweep_beta import sweep_beta
 from scwhatif.tl._traverse import traverse
 
 __all__ = [
+    "axis",
+    "decode",
+    "decoder_flow",
+    "enrich_loadings",
+    "epistasis",
+    "gene_effects",
     "knockout",
+    "latent_classifier",
+    "latent_edit",
     "latent_usage",
     "loadings",
+    "master_regulators",
+    "matched_gene_sets",
+    "perturb",
     "place",
+    "project_shift",
     "pseudo_profiles",
     "rank_latent",
+    "resistance_drivers",
     "rotate",
+    "screen",
     "sweep_beta",
     "traverse",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from anndata import AnnData
@@ -14,6 +15,40 @@ if TYPE_CHECKING:
     from mudata import MuData
     from numpy.typing import NDArray
     from scvi.model.base import BaseModelClass
+
+
+class FactorisedPosterior(NamedTuple):
+    """Gaussian posterior of every cell in axes in which its dimensions are independent.
+
+    Parameters
+    ----------
+    mean, var
+        ``(n_obs, n_latent)``.
+    rotation
+        Columns are the axes that the model reports, ``(n_latent, n_latent)``: there the means are
+        ``mean @ rotation`` and the covariance is ``rotation.T @ diag(var) @ rotation``.
+    """
+
+    mean: NDArray[np.float64]
+    var: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+
+
+def factorised_posterior(model: BaseModelClass, adata: AnnData, name: str = "adata") -> FactorisedPosterior:
+    """Posterior of every cell with all that is known of its covariance, or an error as :func:`gaussian_posterior`.
+
+    Minified data keep the variances in the axes reported and no more, which are then taken as those of independent
+    dimensions.
+    """
+    mean, var = gaussian_posterior(model, adata, name)
+    rotation = getattr(model.module, "rotation", None)
+    if rotation is None or getattr(model, "minified_data_type", None) is not None:
+        return FactorisedPosterior(mean, var, np.eye(mean.shape[1]))
+    # a copy of the model that reports the axes it was trained in, so that the user's is not touched
+    trained = copy.copy(model)
+    trained.module = copy.deepcopy(model.module)
+    trained.module.rotation.copy_(rotation.new_ones(len(rotation)).diag())
+    return FactorisedPosterior(*gaussian_posterior(trained, adata, name), rotation.double().cpu().numpy())
 
 
 def gaussian_posterior(

@@ -10,23 +10,31 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import check_obs_key
 from scwhatif.metrics import MIN_MATCHED
-from scwhatif.tl._screen_table import ALL_CELLS, Covariate, screen_table, stratify, with_matches
+from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
+from scwhatif.tl._encoder_source import encoder_source
+from scwhatif.tl._identity_share import identity_share
+from scwhatif.tl._screen_settings import (
+    Library,
+    Pairs,
+    check_match_on,
+    check_pairs,
+    check_plan,
+    gene_columns,
+    open_store,
+    read_op,
+)
+from scwhatif.tl._screen_table import Covariate, gene_covariates, screen_table, stratify, with_matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scipy import sparse
     from scvi.model.base import BaseModelClass
-
-    from scwhatif.engine import EncoderPlan
-    from scwhatif.perturbation import Edit
-
-# Any name will do: the operation is carried out on one gene after another.
-_TARGET = "gene"
 
 
 def knockout(
@@ -35,23 +43,28 @@ def knockout(
     genes: str | Sequence[str] | None = None,
     *,
     op: str = "ko",
+    library: Library = "original",
     groupby: str | None = None,
+    donor: str | None = None,
     n_null: int = 100,
     match_on: Sequence[Covariate] = ("mean", "detection"),
     min_cells: int = 20,
+    pairs: Pairs | None = None,
+    store: str | Path | None = None,
     key_added: str = Key.uns.KNOCKOUT,
-    seed: int = 0,
+    n_jobs: int | None = None,
     batch_size: int | None = None,
+    seed: int = 0,
     progress: bool = True,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Knock out one gene after another in every cell, and see how far each moves the latent code.
 
     The result is the **sensitivity of the encoder** to a gene, not a causal effect of the gene: no other gene
-    responds, and a gene the encoder does not read has no effect whatever it does in the cell. The encoder sees log1p
-    of raw counts, so a knockout changes the entry of that gene and nothing else; the library size of the decoder
-    stays that of the cell. Effects are exact: equal to encoding the cell anew, at a fraction of the cost, because
-    only cells that express a gene are encoded again and only one row of the first layer is read.
+    responds, and a gene the encoder does not read has no effect whatever it does in the cell. Effects are exact: equal
+    to encoding the cell anew, at a fraction of the cost, because only cells that express a gene are encoded again and,
+    where the encoder starts with a linear layer, only one row of it is read. Any other encoder runs in full for each
+    of these cells.
 
     A highly expressed gene moves the code whatever it is. ``score`` is therefore compared with the ``n_null`` genes
     of the same group of cells that are most alike in ``match_on``, see
@@ -60,19 +73,36 @@ def knockout(
     not, but being a rank among genes it cannot survive correction for testing all of them. Many significant genes, or
     none, are both possible for a good model: where the encoder reads most genes, none stands out.
 
+    Neither p-value knows of donors: cells of one donor are alike, and a gene may stand out in one of them only. With
+    ``donor``, each donor is screened against its own matched genes, and ``pval_donor`` tests whether the residuals of
+    the donors lie above 0. It asks whether a gene would exceed what is expected of it in further donors as well,
+    however little, and not whether it stands out: where donors agree, up to half of all genes pass. Read it beside
+    ``pval``, never alone.
+
+    How much of the screen was known beforehand is recorded with it: ``r2_identity`` is the share of the variance of
+    log score that mean expression and detection explain in genes left out of the fit, and ``r2_identity_weight`` the
+    share explained if the length of a gene's first-layer weights is known as well. What is left is all that running
+    the screen adds.
+
     Parameters
     ----------
     adata
-        The model's data, or data like it.
+        The model's data, or data like it; in memory, backed, or in dask.
     model
-        A trained :class:`scwhatif.model.BetaLinearSCVI`.
+        A trained model of the scvi-tools kind whose latent code is Gaussian: :class:`scwhatif.model.BetaLinearSCVI`,
+        ``scvi.model.SCVI``, ``SCANVI``, ``LinearSCVI``, ``TOTALVI`` (its genes) and others like them.
     genes
         Genes to test; ``None`` tests all. Their values do not depend on which others are tested, save ``padj``.
     op
         What is done to each gene, in the grammar of :class:`scwhatif.Perturbation`: ``"ko"``, ``"x0.5"``, ``"=1"``,
         ``"+3"``, ``"thin0.5"``. An operation that turns zeros into something else touches every cell.
+    library
+        ``"original"`` leaves all other genes of the cell as they are. ``"renorm"`` scales the edited cell back to the
+        total count it had, so that what the gene gives up is shared among the others.
     groupby
         Column of ``obs`` whose groups are analysed too, each as if alone.
+    donor
+        Column of ``obs`` with the donors, three or more.
     n_null
         Number of matched genes. 0 computes effects only.
     match_on
@@ -81,13 +111,22 @@ def knockout(
         of a gene's importance; with it, a gene can stand out only by where its weights point, and most of what marks
         the genes that matter is matched away.
     min_cells
-        Genes that the operation changes in fewer cells of a group are not tested there.
+        Genes that the operation changes in fewer cells of a group (or of a donor in it) are not tested there.
+    pairs
+        Keep the score of every cell and gene asked for: ``"layer"`` in ``layers``, ``"zarr"`` in ``store``.
+    store
+        Folder for checkpoints: a screen that was stopped goes on from the last one and ends with the same numbers. A
+        folder with another screen is refused.
     key_added
         Prefix of everything written.
+    n_jobs
+        Worker processes, as joblib understands it: ``None`` is 1 unless :class:`joblib.parallel_config` says otherwise,
+        for instance ``backend="dask"``. Results do not depend on it.
+    batch_size
+        (cell, gene) pairs encoded at once where the encoder does not fit the compiled loop; ``None`` chooses for the
+        model's device. Results do not depend on it.
     seed
         Seed of ``op="thin…"``, the only operation that draws.
-    batch_size
-        (cell, gene) pairs encoded at once; ``None`` chooses for the model's device. Results do not depend on it.
     progress
         Whether to show a progress bar, in the style of ``scvi.settings.progress_bar_style``.
     copy
@@ -106,15 +145,23 @@ def knockout(
         distance), mean over the cells **changed**.
     ``var["knockout_pval"]``, ``var["knockout_padj"]`` : float64
         One-sided p-value against the matched genes, and adjusted over the genes tested :cite:p:`Benjamini1995`.
+    ``var["knockout_pval_donor"]``, ``var["knockout_padj_donor"]`` : float64
+        With ``donor``: one-sided t-test over donors of the log2 of score over expectation, and adjusted.
+    ``layers["knockout_distance"]`` : csr_matrix, float32
+        With ``pairs="layer"``: the score of each cell and gene. It has the pattern of the values changed, those whose
+        score is 0 included; genes not asked for are empty. With ``pairs="zarr"``, ``store`` holds the same, cells ×
+        genes asked for, in AnnData's format under ``"distance"``.
     ``uns["knockout"]["by_group"]`` : DataFrame
         One row per group and gene asked for; group ``"all"`` holds all cells. ``group`` and ``gene`` (category),
         ``n_cells``, ``mean_expression`` (over the group), ``score``, ``kl`` (divergence of the new from the old
         posterior in nats, mean over the cells changed), ``shift_norm`` (length of the mean shift over the group),
         ``score_expected`` (from the matched genes), ``score_residual`` (log2 of score over expected), ``pval_rank``,
-        ``pval``, ``padj`` (adjusted within the group).
+        ``pval``, ``padj`` (adjusted within the group); with ``donor`` also ``n_donors`` (in which it was tested),
+        ``pval_donor``, ``padj_donor``.
     ``uns["knockout"]["params"]`` : dict
-        Arguments, versions, model class and hash of its weights, and ``spearman_score_mean_expression``: how much of
-        the ranking over all cells is just expression.
+        Arguments, versions, model class and hash of its weights, ``plan`` (``"row-update"`` or ``"general"``),
+        ``r2_identity``, ``r2_identity_weight``, and ``spearman_score_mean_expression``: how much of the ranking over
+        all cells is just expression.
 
     Genes that were not tested hold NaN in all but the counts; so do p-values where a group has 20 or fewer genes to
     test, with a warning.
@@ -122,12 +169,14 @@ def knockout(
     Raises
     ------
     KeyError
-        A gene is not in ``adata`` (the message offers close matches), or ``groupby`` not in ``obs``.
+        A gene is not in ``adata`` (the message offers close matches), or ``groupby`` or ``donor`` not in ``obs``.
     ValueError
         The model is not trained, or its data or ``adata`` are minified; ``adata`` has other features than the model;
-        ``groupby`` holds NaN or a group called ``"all"``; ``op`` is no operation on a gene; a number is out of range.
+        ``groupby`` holds NaN or a group called ``"all"``; there are fewer than three donors; ``op`` is no operation on
+        a gene; ``match_on="weight"`` for an encoder without weights per gene; ``library="renorm"`` for continuous
+        data; ``store`` holds another screen; a number is out of range.
     TypeError
-        The model's encoder is of a kind that is not supported.
+        The model's latent code is not Gaussian.
 
     Examples
     --------
@@ -142,66 +191,83 @@ def knockout(
     >>> int(adata.var["knockout_score"].notna().sum())
     728
     """
-    edit = _read_op(op)
+    edit = read_op(op)
     _check_settings(n_null=n_null, match_on=match_on, min_cells=min_cells, batch_size=batch_size)
-    codes, names = _groups(adata, groupby)
-    columns = _columns(adata, genes)
-    plan = _plan(adata, model)
+    check_pairs(pairs, store)
+    groups = cell_groups(adata, groupby, donor)
+    columns = gene_columns(adata, genes)
+    source = encoder_source(adata, model)
+    check_plan(source.plan, type(model).__name__, library=library, match_on=match_on)
+
+    from dataclasses import replace
 
     from scvi.utils import track
 
-    from scwhatif._compat import registered_data
-    from scwhatif.engine import FeatureScreen
+    from scwhatif.engine import Screen
 
-    data = registered_data(model, adata)
-    screen = FeatureScreen(
-        plan,
-        data.x,
-        (data.batch, data.cat_covs, data.cont_covs),
-        codes,
-        max(len(names), 1),
-        edit,
-        signed=not plan.log1p,
+    items = [((column, edit),) for column in range(adata.n_vars)]
+    recorded = params(
+        model,
+        genes=None if genes is None else list(adata.var_names[columns]),
+        op=op,
+        library=library,
+        groupby=groupby,
+        donor=donor,
+        n_null=n_null,
+        match_on=list(match_on),
+        min_cells=min_cells,
+        pairs=pairs,
         seed=seed,
         batch_size=batch_size,
+        plan=source.plan.kind,
+    )
+    screen = Screen(
+        source.plan,
+        source.x,
+        source.fields,
+        groups.codes,
+        groups.n_parts,
+        items,
+        library=library,
+        seed=seed,
+        batch_size=batch_size,
+        n_jobs=n_jobs,
+        store=open_store(store, recorded),
         track=partial(track, description=f"Screening {op}", disable=not progress),
     )
-    strata = stratify(screen.count(), names, plan.weight_norm, match_on, min_cells=min_cells)
-    screened = with_matches(strata, columns, n_null)
-    sums = screen.run(screened)
+    log_weight = source.log_weight
+    describe = partial(stratify, groups=groups, log_weight=log_weight, match_on=match_on, min_cells=min_cells)
+    if genes is None:
+        screened = columns
+        sums = replace(screen, keep=columns if pairs else None).run()
+        counts = sums.counts
+        strata = describe(counts)
+    else:
+        counts = screen.count()
+        strata = describe(counts)
+        screened = with_matches(strata, columns, n_null)
+        keep = np.searchsorted(screened, columns) if pairs else None
+        sums = replace(screen, items=[items[column] for column in screened], keep=keep).run()
     table = screen_table(strata, sums, screened, columns, adata.var_names, n_null)
     _warn_unmatched(table, n_null)
 
     target = adata.copy() if copy else adata
     overall = table[table["group"] == ALL_CELLS]
-    shift = plan.to_reported_axes(strata[0].mean_shift(sums)[np.searchsorted(screened, columns)])
+    shift = source.plan.to_reported_axes(strata[0].mean_shift(sums)[np.searchsorted(screened, columns)])
     _write(target, key_added, columns, overall, shift)
     target.var[f"{key_added}_n_cells"] = strata[0].n_changed
-    recorded = params(
-        model,
-        genes=None if genes is None else list(adata.var_names[columns]),
-        op=op,
-        library="original",
-        groupby=groupby,
-        n_null=n_null,
-        match_on=list(match_on),
-        min_cells=min_cells,
-        seed=seed,
-        batch_size=batch_size,
-        spearman_score_mean_expression=overall["score"].corr(overall["mean_expression"], method="spearman"),
+    if sums.pairs is not None:
+        target.layers[f"{key_added}_distance"] = _all_columns(sums.pairs, columns, adata.n_vars)
+    known = partial(gene_covariates, counts, strata[0].members, log_weight)
+    score = overall["score"].to_numpy()
+    recorded["r2_identity"] = identity_share(score, known(("mean", "detection"))[columns])
+    if log_weight is not None:
+        recorded["r2_identity_weight"] = identity_share(score, known(get_args(Covariate))[columns])
+    recorded["spearman_score_mean_expression"] = float(
+        overall["score"].corr(overall["mean_expression"], method="spearman")
     )
     target.uns[key_added] = {Key.uns.PARAMS: recorded, "by_group": table}
     return target if copy else None
-
-
-def _read_op(op: str) -> Edit:
-    from scwhatif.perturbation import Perturbation
-
-    edits = Perturbation.parse(f"{_TARGET}:{op}").edits
-    if len(edits) != 1 or edits[0].kind != "feature":
-        msg = f"op={op!r} is not one operation on a gene, such as 'ko', 'x0.5', '=1', '+3' or 'thin0.5'."
-        raise ValueError(msg)
-    return edits[0]
 
 
 def _check_settings(*, n_null: int, match_on: Sequence[str], min_cells: int, batch_size: int | None) -> None:
@@ -210,66 +276,11 @@ def _check_settings(*, n_null: int, match_on: Sequence[str], min_cells: int, bat
             f"n_null={n_null} is too few to estimate a trend and its scatter; use {MIN_MATCHED} or more, or 0 for none."
         )
         raise ValueError(msg)
-    known = get_args(Covariate)
-    if isinstance(match_on, str) or not match_on or not set(match_on) <= set(known):
-        msg = f"match_on={match_on!r} must hold one or more of {known}."
-        raise ValueError(msg)
+    check_match_on(match_on)
     for name, value in (("min_cells", min_cells), ("batch_size", batch_size)):
         if value is not None and value < 1:
             msg = f"{name}={value} must be at least 1."
             raise ValueError(msg)
-
-
-def _groups(adata: AnnData, groupby: str | None) -> tuple[NDArray[np.int64], list[str]]:
-    """Group of each cell, and the names of the groups; no names if cells are not grouped."""
-    if groupby is None:
-        return np.zeros(adata.n_obs, dtype=np.int64), []
-    check_obs_key(adata, groupby, "groupby")
-    labels = adata.obs[groupby]
-    n_missing = int(labels.isna().sum())
-    if n_missing:
-        msg = (
-            f"adata.obs[{groupby!r}] is missing for {n_missing} cell(s). Name their group, or remove them with "
-            f"adata[adata.obs[{groupby!r}].notna()]."
-        )
-        raise ValueError(msg)
-    categories = labels.astype("category").cat.remove_unused_categories().cat
-    names = [str(name) for name in categories.categories]
-    if ALL_CELLS in names:
-        msg = f"adata.obs[{groupby!r}] has a group called {ALL_CELLS!r}, the name of all cells together; rename it."
-        raise ValueError(msg)
-    return categories.codes.to_numpy().astype(np.int64), names
-
-
-def _columns(adata: AnnData, genes: str | Sequence[str] | None) -> NDArray[np.int64]:
-    """Columns of the genes asked for, sorted."""
-    from scwhatif.perturbation import Perturbation
-
-    if genes is None:
-        return np.arange(adata.n_vars)
-    if not len(genes):
-        msg = "genes is empty; pass None to test all."
-        raise ValueError(msg)
-    edits = Perturbation.knockout(genes).feature_edits(adata.var_names)
-    return np.array(sorted(column for column, _ in edits))
-
-
-def _plan(adata: AnnData, model: BaseModelClass) -> EncoderPlan:
-    """The model's encoder, if there is something for it to read."""
-    from scwhatif._compat import minified_type
-    from scwhatif.engine import EncoderPlan
-
-    plan = EncoderPlan.from_module(model.module)
-    if not model.is_trained_:
-        msg = "the model has not been trained, so its encoder means nothing yet; call model.train() first."
-        raise ValueError(msg)
-    if minified_type(adata) is not None or getattr(model, "minified_data_type", None) is not None:
-        msg = (
-            "the data were minified, which keeps latent codes and drops the counts that an encoder reads. Load the "
-            f"model with its counts: {type(model).__name__}.load(folder, adata=adata_with_counts)."
-        )
-        raise ValueError(msg)
-    return plan
 
 
 def _warn_unmatched(table: pd.DataFrame, n_null: int) -> None:
@@ -293,7 +304,16 @@ def _write(
     full = np.full((adata.n_vars, shift.shape[1]), np.nan)
     full[columns] = np.where(overall["score"].notna().to_numpy()[:, None], shift, np.nan)
     adata.varm[f"{key}_shift"] = full
-    for name in ("score", "pval", "padj"):
-        values = np.full(adata.n_vars, np.nan)
-        values[columns] = overall[name]
-        adata.var[f"{key}_{name}"] = values
+    for name in ("score", "pval", "padj", "pval_donor", "padj_donor"):
+        if name in overall:
+            values = np.full(adata.n_vars, np.nan)
+            values[columns] = overall[name]
+            adata.var[f"{key}_{name}"] = values
+
+
+def _all_columns(pairs: sparse.csr_matrix, columns: NDArray[np.int64], n_vars: int) -> sparse.csr_matrix:
+    """Pairs of the genes asked for, in the columns of all genes."""
+    from scipy import sparse
+
+    indices = columns[pairs.indices].astype(pairs.indices.dtype)
+    return sparse.csr_matrix((pairs.data, indices, pairs.indptr), shape=(pairs.shape[0], n_vars))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scvi.model.base import BaseModelClass
 
-    from scwhatif.model import BetaLinearSCVI
+    from scwhatif.model._decoder import Decoder
 
 
 # Beyond which a value was hardly ever seen.
@@ -59,7 +60,7 @@ class LatentState:
         return int(self.members.sum())
 
 
-def check_decodable(adata: AnnData, model: Any, *, reference: str, library_size: float) -> None:
+def check_decodable(adata: AnnData, model: BaseModelClass, *, reference: str, library_size: float) -> Decoder:
     """Raise unless ``model`` decodes, ``adata`` has its features, and the settings all decoding tools have are sound.
 
     Parameters
@@ -67,26 +68,67 @@ def check_decodable(adata: AnnData, model: Any, *, reference: str, library_size:
     adata, model, reference, library_size
         As given to the tool.
 
+    Returns
+    -------
+    The model's decoder.
+
     Raises
     ------
     TypeError
-        The model has no ``decode``.
+        The model cannot be decoded from a latent code.
     ValueError
-        A setting is out of range, or the features are not the model's.
+        A setting is out of range, the features are not the model's, or the model's codes are shares.
     """
-    if not hasattr(model, "decode"):
-        msg = f"{type(model).__name__} has no decode(z)."
-        raise TypeError(msg)
     if reference not in ("mean", "zero"):
         msg = f"reference={reference!r} must be 'mean' or 'zero'."
         raise ValueError(msg)
     if not (np.isfinite(library_size) and library_size > 0):
         msg = f"library_size={library_size} must be finite and above 0."
         raise ValueError(msg)
-    check_var_names(adata, model.get_var_names())
+    return checked_decoder(adata, model)
 
 
-def posterior_means(adata: AnnData, model: BetaLinearSCVI, use_rep: str | None) -> NDArray[np.float64]:
+def checked_decoder(adata: AnnData, model: BaseModelClass) -> Decoder:
+    """The decoder of a model whose latent dimensions can be moved one by one, for data that have its features.
+
+    Parameters
+    ----------
+    adata, model
+        As given to the tool.
+
+    Returns
+    -------
+    The decoder.
+
+    Raises
+    ------
+    TypeError
+        The model cannot be decoded from a latent code, or the data are no AnnData.
+    ValueError
+        The features are not the model's, or its codes are shares.
+    """
+    from anndata import AnnData
+
+    from scwhatif.model._decoder import Decoder
+
+    decoder = Decoder.from_model(model)
+    if not isinstance(adata, AnnData):
+        msg = (
+            f"adata is a {type(adata).__name__}, but an AnnData is needed. Codes of a model of MuData are decoded by "
+            "scwhatif.tl.decode(model, z)."
+        )
+        raise TypeError(msg)
+    check_var_names(adata, decoder.features)
+    if decoder.plan.simplex:
+        msg = (
+            "the model was built with latent_distribution='ln': its codes are shares that add up to 1, so none can be "
+            "moved without the others. Build it with latent_distribution='normal'."
+        )
+        raise ValueError(msg)
+    return decoder
+
+
+def posterior_means(adata: AnnData, model: BaseModelClass, use_rep: str | None) -> NDArray[np.float64]:
     """Posterior means from the model, or from ``obsm`` where they were stored.
 
     Parameters
@@ -109,8 +151,9 @@ def posterior_means(adata: AnnData, model: BetaLinearSCVI, use_rep: str | None) 
         return np.asarray(model.get_latent_representation(adata), dtype=np.float64)
     check_rep(adata, use_rep)
     z = np.asarray(adata.obsm[use_rep], dtype=np.float64)
-    if z.shape[1] != model.n_latent:
-        msg = f"adata.obsm[{use_rep!r}] has {z.shape[1]} dimensions, but the model has n_latent={model.n_latent}."
+    n_latent = model.module.n_latent
+    if z.shape[1] != n_latent:
+        msg = f"adata.obsm[{use_rep!r}] has {z.shape[1]} dimensions, but the model has n_latent={n_latent}."
         raise ValueError(msg)
     return z
 
@@ -220,13 +263,13 @@ def mean_decoded(decode: Callable[..., pd.DataFrame], codes: NDArray[np.float64]
     return total / len(codes)
 
 
-def fold_pseudo_count(model: Any, library_size: float) -> float | None:
+def fold_pseudo_count(decoder: Decoder, library_size: float) -> float | None:
     """What is added to counts before their ratio is taken; continuous features have differences, not ratios.
 
     Parameters
     ----------
-    model
-        The model.
+    decoder
+        What the profiles were decoded with.
     library_size
         Total of a profile.
 
@@ -234,8 +277,7 @@ def fold_pseudo_count(model: Any, library_size: float) -> float | None:
     -------
     The count, ``None`` for continuous features.
     """
-    is_continuous = getattr(model.module, "gene_likelihood", None) == "normal"
-    return None if is_continuous else _PSEUDO_SHARE * library_size
+    return _PSEUDO_SHARE * library_size if decoder.plan.log_link else None
 
 
 def change_name(pseudo_count: float | None) -> str:

@@ -20,7 +20,7 @@ from scwhatif.metrics._posterior_classifier import (
     fit_to_posterior,
     posterior_probabilities,
 )
-from scwhatif.tl._gaussian_posterior import gaussian_posterior
+from scwhatif.tl._gaussian_posterior import factorised_posterior
 from scwhatif.tl._holdout import holdout
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def place(
     question: a second classifier, fitted to draws from the reference's posteriors, is asked about many draws from that
     of the new cell, and its mean probability of the called state is written beside. It is never much larger, and a
     call that loses most of its probability hangs on dimensions that the model hardly uses. Only dimensions in use take
-    part at all: in a dead one the posterior is the prior.
+    part at all: in a dead one the posterior is the prior. All of this is done in the axes of training, in which the
+    posterior is factorised, so that it does not depend on any later rotation.
 
     A classifier always names a state, also for a cell unlike any it knows. Therefore the distance of each cell to the
     nearest state's cloud is compared with those of reference cells to clouds that were fitted without them
@@ -91,7 +92,7 @@ def place(
     n_splits
         Largest number of parts held out in turn.
     active_variance
-        Dimensions whose posterior means vary no more than this over the reference are dead.
+        Dimensions whose posterior means vary no more than this over the reference are dead, in the axes of training.
     key_added
         Prefix of everything written.
     seed
@@ -104,7 +105,7 @@ def place(
     ``None``, or the copy, with
 
     ``obsm["place"]``, ``obsm["place_sd"]`` : array (``n_obs`` × ``n_latent``), float32
-        Mean and standard deviation of the posterior.
+        Mean and (marginal) standard deviation of the posterior, in the axes that the model reports.
     ``obsm["place_probs"]`` : array (``n_obs`` × labels), float64
         Probability of each state at the posterior mean, in the order of ``uns["place"]["by_label"]``.
     ``obs["place_label"]`` : category
@@ -151,7 +152,8 @@ def place(
     Notes
     -----
     Distances see only what the encoder passes on. A cell may differ in what it ignores and lie in the midst of the
-    cloud. In a rotated model the posterior is taken as independent over the rotated dimensions.
+    cloud. Minified data keep marginal variances only: if the model was rotated before, its posterior is taken as
+    independent over the rotated dimensions.
 
     Examples
     --------
@@ -177,9 +179,9 @@ def place(
             f"{_MIN_CELLS} per label are needed on average."
         )
         raise ValueError(msg)
-    known = _posterior(model, reference, "reference")
-    new = _posterior(model, adata, "adata")
-    thresholds = None if rank_key is None else _thresholds(reference, rank_key, label_key, known.mean)
+    known, known_position = _posteriors(model, reference, "reference")
+    new, position = _posteriors(model, adata, "adata")
+    thresholds = None if rank_key is None else _thresholds(reference, rank_key, label_key, known_position.mean)
     active = known.mean.var(axis=0) > active_variance
     if not active.any():
         msg = (
@@ -208,7 +210,7 @@ def place(
     }
     is_borderline = columns["prob"] < borderline
     if thresholds is not None:
-        beyond = thresholds.probabilities(new, called)
+        beyond = thresholds.probabilities(position, called)
         columns["threshold_prob"] = beyond
         is_borderline |= (beyond > 1 - borderline) & (beyond < borderline)
     columns["borderline"] = is_borderline
@@ -222,8 +224,8 @@ def place(
     scores["held_out_posterior_accuracy"] = float((posterior_probs.argmax(axis=1) == codes).mean())
     by_label.insert(2, "n_called", np.bincount(called, minlength=n_labels))
     target = adata.copy() if copy else adata
-    target.obsm[key_added] = new.mean.astype(np.float32)
-    target.obsm[f"{key_added}_sd"] = new.sd.astype(np.float32)
+    target.obsm[key_added] = position.mean.astype(np.float32)
+    target.obsm[f"{key_added}_sd"] = position.sd.astype(np.float32)
     target.obsm[f"{key_added}_probs"] = placed.probs
     for name, column in columns.items():
         target.obs[f"{key_added}_{name}"] = column
@@ -315,9 +317,11 @@ def _check_settings(
         raise ValueError(msg)
 
 
-def _posterior(model: BaseModelClass, adata: AnnData, name: str) -> _Posterior:
-    mean, var = gaussian_posterior(model, adata, name)
-    return _Posterior(mean, np.sqrt(var))
+def _posteriors(model: BaseModelClass, adata: AnnData, name: str) -> tuple[_Posterior, _Posterior]:
+    """In the axes of training, where dimensions are independent, and marginally in those that the model reports."""
+    mean, var, rotation = factorised_posterior(model, adata, name)
+    reported = _Posterior(mean @ rotation, np.sqrt(var @ rotation**2))
+    return _Posterior(mean, np.sqrt(var)), reported
 
 
 def _thresholds(reference: AnnData, key: str, label_key: str, mean: NDArray[np.float64]) -> _Thresholds:

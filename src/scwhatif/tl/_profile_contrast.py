@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scvi.model.base import BaseModelClass
 
-    from scwhatif.model import BetaLinearSCVI
     from scwhatif.tl._latent_state import LatentState
 
 _INTERVAL = (0.025, 0.975)
@@ -27,7 +27,7 @@ _N_DRAWS = 25
 
 
 def posterior_draws(
-    adata: AnnData, model: BetaLinearSCVI, members: NDArray[np.bool_], seed: int
+    adata: AnnData, model: BaseModelClass, members: NDArray[np.bool_], seed: int
 ) -> NDArray[np.float32]:
     """Draws of the latent codes of some cells.
 

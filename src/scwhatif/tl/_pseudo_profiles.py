@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scvi.model.base import BaseModelClass
 
-    from scwhatif.model import BetaLinearSCVI
 
 # Where a dimension is set to when no values are given.
 _DEFAULT_QUANTILES = (0.05, 0.95)
@@ -41,7 +41,7 @@ _DEFAULT_QUANTILES = (0.05, 0.95)
 
 def pseudo_profiles(
     adata: AnnData,
-    model: BetaLinearSCVI,
+    model: BaseModelClass,
     groupby: str | None = None,
     *,
     dims: str | int | Sequence[str | int] | None = None,
@@ -72,7 +72,7 @@ def pseudo_profiles(
     adata
         The model's data, or data like it.
     model
-        A trained :class:`scwhatif.model.BetaLinearSCVI`.
+        A trained model of the scvi-tools kind that :func:`scwhatif.tl.decode` decodes.
     groupby
         Column of ``obs`` whose groups are decoded; ``None`` decodes pure states only.
     dims
@@ -100,7 +100,7 @@ def pseudo_profiles(
     library_size
         Total counts of the profiles; ignored for continuous features.
     batch, covariates
-        As in :meth:`~scwhatif.model.BetaLinearSCVI.decode`.
+        As in :func:`scwhatif.tl.decode`.
     n_top
         Number of marker genes listed per state.
     seed
@@ -141,7 +141,7 @@ def pseudo_profiles(
     KeyError
         A column, dimension, state, representation, batch or category does not exist.
     TypeError
-        The model has no ``decode``.
+        The model cannot be decoded from a latent code.
     ValueError
         ``values`` without ``dims``, empty or repeated; a dimension both moved and neutral; ``contrast`` of other than
         two different states; a setting out of range; other features than the model's; labels missing, continuous or
@@ -168,7 +168,7 @@ def pseudo_profiles(
     >>> list(adata.uns["pseudo_profiles"]["contrast"].columns)
     ['log2_fold_change', 'lower', 'upper', 'sign_probability']
     """
-    check_decodable(adata, model, reference=reference, library_size=library_size)
+    decoder = check_decodable(adata, model, reference=reference, library_size=library_size)
     _check_settings(average, contrast, n_samples, n_top)
     z = posterior_means(adata, model, use_rep)
     moved = _moved(dims, z.shape[1], default_all=groupby is None, held=neutral)
@@ -180,7 +180,7 @@ def pseudo_profiles(
     table = _state_table(states)
     _warn_extrapolated(table)
 
-    decode = partial(model.decode, library_size=library_size, batch=batch, covariates=covariates)
+    decode = partial(decoder.decode, library_size=library_size, batch=batch, covariates=covariates)
     # copied, since pandas hands out read-only views
     profiles = decode(np.stack([state.code for state in states])).to_numpy(copy=True).T
     if average == "decoded":
@@ -190,7 +190,7 @@ def pseudo_profiles(
                 codes[:, held] = 0.0
                 profiles[:, i] = mean_decoded(decode, codes, adata.n_vars)
     at_reference = decode(origin).to_numpy()[0]
-    pseudo_count = fold_pseudo_count(model, library_size)
+    pseudo_count = fold_pseudo_count(decoder, library_size)
     result: dict[str, Any] = {"states": table}
     result["markers"] = _markers(profiles, at_reference, table, adata.var_names, n_top, pseudo_count)
     if contrast is not None:

@@ -59,7 +59,8 @@ def rank_latent(
 
     Cells of one donor are alike. With ``groups``, whole donors are held out, and labels are shuffled among donors
     (where each has one label) or within donors (where labels vary), so that what merely tells donors apart is not
-    taken for a marker.
+    taken for a marker; for a pair of groups, among or within those that have either. Few whole donors cannot give
+    small p-values: three of each label can be shuffled in 20 ways.
 
     Parameters
     ----------
@@ -109,8 +110,8 @@ def rank_latent(
         p-value, carried to its other dimensions :cite:p:`Benjamini2014`), ``active`` (bool: not dead).
     ``uns["rank_latent"]["pairwise"]`` : DataFrame
         The same for each pair of groups, all other cells left out: ``group``, ``other``, ``dimension``, ``auc``,
-        ``direction`` (1: ``group`` lies higher), ``separation``, ``pval`` (Mann–Whitney,
-        :func:`scwhatif.metrics.pairwise_auc`; takes cells as independent, whatever ``groups``), ``padj``.
+        ``direction`` (1: ``group`` lies higher), ``separation``, ``pval`` (permutation as above where ``groups`` is
+        given; else Mann–Whitney, which takes cells as independent, :func:`scwhatif.metrics.pairwise_auc`), ``padj``.
     ``uns["rank_latent"]["diagnostic"]`` : DataFrame
         One row per group: ``dimension`` (the best one over all cells), ``direction``, ``auc``; ``held_out_auc`` with
         its 95 % interval ``held_out_low``, ``held_out_high`` over ``n_folds`` parts, and ``agreement`` (share of these
@@ -222,7 +223,7 @@ def rank_latent(
             floor_data=floor_data,
         ),
         "table": table,
-        "pairwise": pairwise_table(ranked),
+        "pairwise": pairwise_table(ranked, n_permutations, blocks=blocks, seed=seed),
         "diagnostic": diagnostic,
         "floors": floor_table(table, held_out, ranked, chance_auc),
         "held_out": held_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -98,13 +99,19 @@ def dimension_table(
     return table, np.quantile(null, 0.95, axis=0)
 
 
-def pairwise_table(ranked: Ranked) -> pd.DataFrame:
+def pairwise_table(ranked: Ranked, n_permutations: int, *, blocks: NDArray[np.int64] | None, seed: int) -> pd.DataFrame:
     """Score every dimension for every pair of labels.
 
     Parameters
     ----------
     ranked
         Dimensions and labels.
+    n_permutations
+        Number of times the labels of a pair are shuffled, where ``blocks`` are given.
+    blocks
+        Group of each cell that shuffling respects; ``None`` takes cells as independent, and needs no shuffling.
+    seed
+        Seed of the shuffling.
 
     Returns
     -------
@@ -113,6 +120,14 @@ def pairwise_table(ranked: Ranked) -> pd.DataFrame:
     labels = pd.Categorical.from_codes(ranked.codes, categories=ranked.names)
     table = pairwise_auc(ranked.values, labels).rename(columns={"label": "group"})
     n_dims = len(ranked.dims)
+    auc = table["auc"].to_numpy().reshape(-1, n_dims)
+    if blocks is not None:
+        pairs = combinations(range(len(ranked.names)), 2)
+        pval = [
+            _pair_pvalues(ranked, pair, each, blocks, n_permutations, seed)
+            for pair, each in zip(pairs, auc, strict=True)
+        ]
+        table["pval"] = np.concatenate(pval)
     separation = density_separation(ranked.values, labels, pairwise=True).to_numpy()
     table.insert(5, "separation", separation.T.ravel())
     table["padj"] = adjust_families(table["pval"].to_numpy().reshape(-1, n_dims).T).T.ravel()
@@ -120,6 +135,23 @@ def pairwise_table(ranked: Ranked) -> pd.DataFrame:
     pair = np.arange(len(table)) // n_dims
     table = table.iloc[np.lexsort((-table["auc"], pair))].reset_index(drop=True)
     return _categorical(table, dimension=ranked.dims, group=ranked.names, other=ranked.names)
+
+
+def _pair_pvalues(
+    ranked: Ranked,
+    pair: tuple[int, int],
+    auc: NDArray[np.float64],
+    blocks: NDArray[np.int64],
+    n_permutations: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Of each dimension for two labels, against the best dimension when their cells' labels are shuffled."""
+    inside = np.isin(ranked.codes, pair)
+    codes = (ranked.codes[inside] == pair[1]).astype(np.int64)
+    within = np.unique(blocks[inside], return_inverse=True)[1]
+    ranks = rankdata(ranked.values[inside], axis=0)
+    null = best_by_chance(ranks, codes, 2, n_permutations, groups=within, seed=seed)[:, :1]
+    return (1 + (null >= auc - _TIE).sum(axis=0)) / (1 + n_permutations)
 
 
 def held_out_table(

@@ -1,4 +1,4 @@
-"""From the sums of a screen to a tidy table, group by group."""
+"""From the sums of a screen of single genes to a tidy table, group by group."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from scwhatif.tl._cell_groups import MIN_DONORS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from scwhatif.engine import FeatureCounts, ScreenSums
+    from scwhatif.tl._cell_groups import CellGroups
 
 Covariate = Literal["mean", "detection", "weight"]
-
-# The group that holds all cells.
-ALL_CELLS = "all"
+# log2 of score over expectation that stands for no effect at all.
+_LEAST_RESIDUAL = -20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Stratum:
         What genes are matched on, ``(n_genes, n_covariates)``.
     tested
         Genes changed in enough cells, ``(n_genes,)``.
+    by_donor
+        The same of each donor alone.
     """
 
     name: str
@@ -50,16 +54,21 @@ class Stratum:
     mean_expression: NDArray[np.float64]
     covariates: NDArray[np.float64]
     tested: NDArray[np.bool_]
+    by_donor: tuple[Stratum, ...] = ()
 
     def mean_shift(self, sums: ScreenSums) -> NDArray[np.float64]:
-        """Displacement of the centre of the group by each gene screened, ``(n_screened, n_latent)``."""
+        """Displacement of the centre of the group by each item screened, ``(n_items, n_latent)``."""
         return sums.shift[:, self.members].sum(axis=1) / self.n_cells
+
+    def score(self, sums: ScreenSums, n_changed: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean length of the shift over the cells changed by each item screened, ``(n_items,)``."""
+        return sums.distance[:, self.members].sum(axis=1) / np.maximum(n_changed, 1)
 
 
 def stratify(
     counts: FeatureCounts,
-    names: Sequence[str],
-    weight_norm: NDArray[np.float64],
+    groups: CellGroups,
+    log_weight: NDArray[np.float64] | None,
     match_on: Sequence[Covariate],
     *,
     min_cells: int,
@@ -69,11 +78,11 @@ def stratify(
     Parameters
     ----------
     counts
-        From the screen.
-    names
-        Names of the screen's groups; none if cells are not grouped.
-    weight_norm
-        Length of each gene's first-layer weights, ``(n_genes,)``.
+        From a screen whose groups are the parts of ``groups`` and whose items are all genes in order.
+    groups
+        The cells.
+    log_weight
+        Log length of each gene's first-layer weights, ``(n_genes,)``; needed only to match on it.
     match_on
         Which covariates to use.
     min_cells
@@ -83,31 +92,58 @@ def stratify(
     -------
     All cells first.
     """
-    groups = [(ALL_CELLS, np.arange(len(counts.n_cells))), *((name, np.array([i])) for i, name in enumerate(names))]
-    # no gene without weights may stand at minus infinity
-    length = np.log(np.maximum(weight_norm, weight_norm[weight_norm > 0].min(initial=1.0)))
-    strata = []
-    for name, members in groups:
-        n_cells = int(counts.n_cells[members].sum())
+
+    def describe(name: str, members: NDArray[np.int64], by_donor: tuple[Stratum, ...] = ()) -> Stratum:
         n_changed = counts.n_changed[:, members].sum(axis=1)
-        covariates = {
-            # half a count stands in for genes never seen
-            "mean": np.log((counts.total_abs[:, members].sum(axis=1) + 0.5) / n_cells),
-            "detection": counts.n_nonzero[:, members].sum(axis=1) / n_cells,
-            "weight": length,
-        }
-        strata.append(
-            Stratum(
-                name=name,
-                members=members,
-                n_cells=n_cells,
-                n_changed=n_changed,
-                mean_expression=counts.total[:, members].sum(axis=1) / n_cells,
-                covariates=np.column_stack([covariates[each] for each in match_on]),
-                tested=n_changed >= min_cells,
-            )
+        return Stratum(
+            name=name,
+            members=members,
+            n_cells=int(counts.n_cells[members].sum()),
+            n_changed=n_changed,
+            mean_expression=counts.total[:, members].sum(axis=1) / counts.n_cells[members].sum(),
+            covariates=gene_covariates(counts, members, log_weight, match_on),
+            tested=n_changed >= min_cells,
+            by_donor=by_donor,
         )
+
+    strata = []
+    for name, members in groups.strata:
+        own = [(donor, members[groups.donor_of[members] == i]) for i, donor in enumerate(groups.donors)]
+        strata.append(describe(name, members, tuple(describe(donor, parts) for donor, parts in own if len(parts))))
     return strata
+
+
+def gene_covariates(
+    counts: FeatureCounts,
+    members: NDArray[np.int64],
+    log_weight: NDArray[np.float64] | None,
+    names: Sequence[Covariate],
+) -> NDArray[np.float64]:
+    """What genes look like in some cells.
+
+    Parameters
+    ----------
+    counts
+        From a screen.
+    members
+        Groups of the screen that hold the cells.
+    log_weight
+        As in :func:`stratify`.
+    names
+        Which covariates.
+
+    Returns
+    -------
+    ``(n_genes, n_covariates)``.
+    """
+    n_cells = counts.n_cells[members].sum()
+    covariates = {
+        # half a count stands in for genes never seen
+        "mean": np.log((counts.total_abs[:, members].sum(axis=1) + 0.5) / n_cells),
+        "detection": counts.n_nonzero[:, members].sum(axis=1) / n_cells,
+        "weight": log_weight,
+    }
+    return np.column_stack([covariates[each] for each in names])
 
 
 def with_matches(strata: Iterable[Stratum], columns: NDArray[np.int64], n_null: int) -> NDArray[np.int64]:
@@ -132,7 +168,8 @@ def with_matches(strata: Iterable[Stratum], columns: NDArray[np.int64], n_null: 
     if n_null:
         needed += [
             matched_neighbours(each.covariates, each.tested, columns[each.tested[columns]], n_null).ravel()
-            for each in strata
+            for stratum in strata
+            for each in (stratum, *stratum.by_donor)
         ]
     return np.unique(np.concatenate(needed))
 
@@ -180,11 +217,39 @@ def screen_table(
     return table
 
 
+def donor_pvalues(residual: NDArray[np.float64]) -> dict[str, NDArray]:
+    """Test over donors whether residuals lie above 0.
+
+    Parameters
+    ----------
+    residual
+        log2 of score over expected score, ``(n_donors, n_tested)``; NaN where a donor has none.
+
+    Returns
+    -------
+    ``n_donors``, and ``pval_donor`` of a one-sided t-test where there are three or more, with ``padj_donor`` (false
+    discovery rate); each ``(n_tested,)``.
+    """
+    from scipy.stats import false_discovery_control, t
+
+    n_donors = np.isfinite(residual).sum(axis=0)
+    pval, padj = np.full((2, residual.shape[1]), np.nan)
+    enough = n_donors >= MIN_DONORS
+    if enough.any():
+        known, n = residual[:, enough], n_donors[enough]
+        mean, error = np.nanmean(known, axis=0), np.nanstd(known, axis=0, ddof=1) / np.sqrt(n)
+        # donors that agree to the last digit leave no scatter to compare with
+        pval[enough] = t.sf(mean / np.maximum(error, 1e-12), n - 1)
+        padj[enough] = false_discovery_control(pval[enough])
+    return {"n_donors": n_donors, "pval_donor": pval, "padj_donor": padj}
+
+
 def _stratum_values(
     stratum: Stratum, sums: ScreenSums, screened: NDArray[np.int64], columns: NDArray[np.int64], n_null: int
 ) -> dict[str, NDArray]:
-    n_changed = np.maximum(stratum.n_changed[screened], 1)
-    score, kl = (sums_[:, stratum.members].sum(axis=1) / n_changed for sums_ in (sums.distance, sums.kl))
+    n_changed = stratum.n_changed[screened]
+    score = stratum.score(sums, n_changed)
+    kl = sums.kl[:, stratum.members].sum(axis=1) / np.maximum(n_changed, 1)
     asked = np.searchsorted(screened, columns)
     tested = stratum.tested[columns]
     values: dict[str, NDArray] = {"n_cells": stratum.n_changed[columns]}
@@ -197,16 +262,45 @@ def _stratum_values(
     if n_null and tested.any():
         from scipy.stats import false_discovery_control
 
-        from scwhatif.metrics import matched_null_pvalues
-
-        spread = np.full(len(stratum.tested), np.nan)
-        spread[screened] = score
-        null = matched_null_pvalues(
-            spread, stratum.covariates, n_null=n_null, eligible=stratum.tested, targets=columns[tested]
-        )
-        with np.errstate(divide="ignore"):
-            residual = np.log2(score[asked][tested] / null.expected)
-        padj = false_discovery_control(null.pval) if np.isfinite(null.pval).all() else np.nan
-        for name, found in zip(statistics, (null.expected, residual, null.pval_rank, null.pval, padj), strict=True):
-            values[name][tested] = found
+        null = _compare(stratum, score, screened, columns[tested], n_null)
+        padj = false_discovery_control(null["pval"]) if np.isfinite(null["pval"]).all() else np.nan
+        for name in statistics:
+            values[name][tested] = padj if name == "padj" else null[name]
+    if stratum.by_donor:
+        values |= _over_donors(stratum, sums, screened, columns, n_null)
     return values
+
+
+def _compare(
+    stratum: Stratum,
+    score: NDArray[np.float64],
+    screened: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    n_null: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Score expected from matched genes, and how far each target stands out."""
+    from scwhatif.metrics import matched_null_pvalues
+
+    spread = np.full(len(stratum.tested), np.nan)
+    spread[screened] = score
+    null = matched_null_pvalues(spread, stratum.covariates, n_null=n_null, eligible=stratum.tested, targets=targets)
+    with np.errstate(divide="ignore"):
+        residual = np.log2(spread[targets] / null.expected)
+    return {
+        "score_expected": null.expected,
+        "score_residual": residual,
+        "pval_rank": null.pval_rank,
+        "pval": null.pval,
+    }
+
+
+def _over_donors(
+    stratum: Stratum, sums: ScreenSums, screened: NDArray[np.int64], columns: NDArray[np.int64], n_null: int
+) -> dict[str, NDArray]:
+    residual = np.full((len(stratum.by_donor), len(columns)), np.nan)
+    for i, donor in enumerate(stratum.by_donor):
+        tested = donor.tested[columns] & stratum.tested[columns]
+        if n_null and tested.any():
+            score = donor.score(sums, donor.n_changed[screened])
+            residual[i, tested] = _compare(donor, score, screened, columns[tested], n_null)["score_residual"]
+    return donor_pvalues(np.maximum(residual, _LEAST_RESIDUAL))

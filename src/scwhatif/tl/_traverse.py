@@ -1,7 +1,9 @@
-"""What changes along one latent dimension."""
+"""What changes along one latent dimension or axis."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
+from scwhatif.tl._axis import check_space, positions
 from scwhatif.tl._latent_state import (
     OBSERVED_QUANTILES,
     change,
@@ -22,12 +25,12 @@ from scwhatif.tl._latent_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scvi.model.base import BaseModelClass
 
-    from scwhatif.model import BetaLinearSCVI
 
 # Of the largest value of a feature: what float32 rounds away is no change of direction.
 _TOLERANCE = 1e-6
@@ -35,7 +38,7 @@ _TOLERANCE = 1e-6
 
 def traverse(
     adata: AnnData,
-    model: BetaLinearSCVI,
+    model: BaseModelClass,
     dim: str | int,
     *,
     n_steps: int = 9,
@@ -47,10 +50,11 @@ def traverse(
     batch: str | Sequence[str] | None = None,
     covariates: Mapping[str, Any] | None = None,
     n_top: int = 25,
+    axis_key: str = Key.uns.AXIS,
     key_added: str = Key.uns.TRAVERSE,
     copy: bool = False,
 ) -> AnnData | None:
-    """Move one latent dimension through its observed range and decode every step.
+    """Move one latent dimension, or along an axis, through the observed range and decode every step.
 
     All other dimensions stay at the reference. The ends are quantiles of the posterior means, so a step never leaves
     what was observed of this dimension; where it is correlated with others, the combination may still be one that no
@@ -61,9 +65,10 @@ def traverse(
     adata
         The model's data, or data like it.
     model
-        A trained :class:`scwhatif.model.BetaLinearSCVI`.
+        A trained model of the scvi-tools kind that :func:`scwhatif.tl.decode` decodes.
     dim
-        The dimension, as ``"z3"`` or 3.
+        The dimension, as ``"z3"`` or 3; or the name of an axis from :func:`scwhatif.tl.axis` in the model's latent
+        space, whose values are positions from 0, its first state, to 1, its second.
     n_steps
         Number of steps, equally spaced.
     quantiles
@@ -78,12 +83,14 @@ def traverse(
     library_size
         Total counts of the profiles; ignored for continuous features.
     batch, covariates
-        As in :meth:`~scwhatif.model.BetaLinearSCVI.decode`. Decoded for one batch, log-rates are linear in the
+        As in :func:`scwhatif.tl.decode`. Decoded for one batch, log-rates are linear in the
         dimension up to the constant that normalises over genes; averaged over several, they are so but nearly.
     n_top
         Number of features listed.
     key_added
         Key of ``varm`` and ``uns`` to write to.
+    axis_key
+        ``key_added`` of :func:`scwhatif.tl.axis`.
     copy
         Whether to return a copy instead of writing into ``adata``.
 
@@ -109,13 +116,13 @@ def traverse(
     Raises
     ------
     KeyError
-        The dimension, representation, batch or category does not exist.
+        The dimension or axis, representation, batch or category does not exist.
     TypeError
-        The model has no ``decode``.
+        The model cannot be decoded from a latent code.
     ValueError
         Quantiles outside 0 to 1 or out of order; fewer than two steps; a dimension that is neutral, or the same in
         all cells; a setting out of range; other features than the model's; a representation of another width than the
-        model's.
+        model's, or an axis in another.
 
     Examples
     --------
@@ -128,28 +135,32 @@ def traverse(
     >>> adata.varm["traverse"].shape, int(adata.uns["traverse"]["steps"]["n_cells"].sum())
     ((50, 5), 100)
     """
-    check_decodable(adata, model, reference=reference, library_size=library_size)
+    decoder = check_decodable(adata, model, reference=reference, library_size=library_size)
     _check_settings(n_steps, quantiles, n_top)
     z = posterior_means(adata, model, use_rep)
-    (j,) = dimension_positions([dim], z.shape[1], "dim")
-    held = neutral_positions(neutral, [j], z.shape[1])
-    low, high = np.quantile(z[:, j], quantiles)
+    line = _line(adata, dim, axis_key, z)
+    held = neutral_positions(neutral, line.moved, z.shape[1])
+    low, high = np.quantile(line.of(z), quantiles)
     if not low < high:
-        msg = f"z{j} is {low:.4g} at both ends of quantiles={tuple(quantiles)}: there is no range to move it through."
+        msg = (
+            f"{line.name} is {low:.4g} at both ends of quantiles={tuple(quantiles)}: there is no range to move it "
+            "through."
+        )
         raise ValueError(msg)
     values = np.linspace(low, high, n_steps)
-    codes = np.tile(reference_code(z, reference, held), (n_steps, 1))
-    codes[:, j] = values
-    profiles = model.decode(codes, library_size=library_size, batch=batch, covariates=covariates).to_numpy().T
+    origin = reference_code(z, reference, held)
+    codes = origin + (values - line.of(origin))[:, None] * line.vector
+    codes[:, held] = 0.0
+    profiles = decoder.decode(codes, library_size=library_size, batch=batch, covariates=covariates).to_numpy().T
     monotone = _monotone(profiles)
-    pseudo_count = fold_pseudo_count(model, library_size)
+    pseudo_count = fold_pseudo_count(decoder, library_size)
 
     target = adata.copy() if copy else adata
     target.varm[key_added] = profiles
     target.uns[key_added] = {
         Key.uns.PARAMS: params(
             model,
-            dim=f"z{j}",
+            dim=line.name,
             n_steps=n_steps,
             quantiles=[float(each) for each in quantiles],
             reference=reference,
@@ -159,9 +170,10 @@ def traverse(
             batch=batch,
             covariates=None if covariates is None else dict(covariates),
             n_top=n_top,
+            axis_key=None if line.moved else axis_key,
             pseudo_count=pseudo_count,
         ),
-        "steps": _steps(z[:, j], values),
+        "steps": _steps(line.of(z), values),
         "top": _top(profiles, monotone, adata.var_names, n_top, pseudo_count),
         "monotone_fraction": float(monotone.mean()),
     }
@@ -179,6 +191,25 @@ def _check_settings(n_steps: int, quantiles: tuple[float, float], n_top: int) ->
             "values=…)."
         )
         raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """A straight way through latent space, and where codes stand along it."""
+
+    name: str
+    moved: list[int]
+    vector: NDArray[np.float64]
+    of: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _line(adata: AnnData, dim: str | int, axis_key: str, z: NDArray[np.float64]) -> _Line:
+    axes = adata.uns.get(axis_key, {})
+    if isinstance(dim, str) and dim in axes:
+        check_space(adata, dim, axes[dim], z)
+        return _Line(dim, [], np.asarray(axes[dim]["vector"]), partial(positions, found=axes[dim]))
+    (j,) = dimension_positions([dim], z.shape[1], "dim")
+    return _Line(f"z{j}", [j], np.eye(z.shape[1])[j], lambda codes: codes[..., j])
 
 
 def _steps(z: NDArray[np.float64], values: NDArray[np.float64]) -> pd.DataFrame:

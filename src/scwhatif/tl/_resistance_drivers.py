@@ -1,0 +1,352 @@
+"""Which genes keep cells away from a state once others are inhibited."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scwhatif._keys import Key
+from scwhatif._provenance import params
+from scwhatif.metrics import MIN_MATCHED
+from scwhatif.tl._cell_bins import CellBins
+from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
+from scwhatif.tl._coalitions import Player, coalition_tables
+from scwhatif.tl._encoder_source import encoder_source
+from scwhatif.tl._gaussian_posterior import factorised_posterior
+from scwhatif.tl._gene_readout import gene_columns, knockout, screen_readout
+from scwhatif.tl._readout_target import reference_state, state_members
+from scwhatif.tl._regulator_table import effect_statistics, ends, stack, warn_unmatched
+from scwhatif.tl._screen_settings import check_match_on, check_plan
+from scwhatif.tl._screen_table import Covariate, gene_covariates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from scvi.model.base import BaseModelClass
+
+    from scwhatif.engine import Item
+    from scwhatif.perturbation import Perturbation
+    from scwhatif.tl._encoder_source import EncoderSource
+    from scwhatif.tl._gene_readout import ReadoutSums
+    from scwhatif.tl._readout_target import Reference
+
+# Coalitions double with every gene.
+_MOST_PLAYERS = 12
+
+
+def resistance_drivers(
+    adata: AnnData,
+    model: BaseModelClass,
+    inhibited: str | Sequence[str] | Perturbation,
+    *,
+    reference: str | tuple[str, str],
+    candidates: str | Sequence[str] | None = None,
+    within: tuple[str, str] | None = None,
+    groupby: str | None = None,
+    donor: str | None = None,
+    max_set: int = 6,
+    n_null: int = 100,
+    match_on: Sequence[Covariate] = ("mean", "detection"),
+    min_cells: int = 20,
+    axis_key: str = Key.uns.AXIS,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+    key_added: str = Key.uns.RESISTANCE_DRIVERS,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Inhibit some genes, then each other gene on top, and see which brings cells closer to a reference state.
+
+    With :math:`d(D)` the distance of a cell from the reference after the genes :math:`D` were inhibited, every other
+    gene :math:`g` has
+
+    .. math::
+        \mathrm{single}_g = d(g) - d(\emptyset), \qquad
+        \mathrm{after}_g = d(D + g) - d(D), \qquad
+        \mathrm{synergy}_g = \mathrm{after}_g - \mathrm{single}_g
+
+    A gene with a negative :math:`\mathrm{after}_g` is what keeps cells away although :math:`D` is gone. A backup, which
+    takes over from :math:`D`, does little as a single and much after, so that it stands out by its synergy. Edited
+    cells are encoded exactly, all in one pass.
+
+    This is a **residual distance in a model**: its encoder's sensitivity to several genes at once. No drug was given
+    and no gene responds to the loss of another; only a backup whose part the encoder has learned can be seen.
+
+    Parameters
+    ----------
+    adata
+        The model's data, or data like it.
+    model
+        A trained model of the scvi-tools kind with a Gaussian posterior.
+    inhibited
+        What is done to begin with: names of genes to knock out, or a :class:`scwhatif.Perturbation` of genes or its
+        text, such as ``"EGFR:x0.1 + MET:ko"``.
+    reference
+        Where cells should get to: a column of ``obs`` and one of its groups such as ``("state", "sensitive")``, from
+        which the Mahalanobis distance is measured with the covariance of codes within groups, pooled over the groups
+        and shrunk :cite:p:`Ledoit2004`; or the name of an axis from :func:`scwhatif.tl.axis`, whose second state is the
+        reference, with the distance along the axis, which is 1 for the first state.
+    candidates
+        Genes to knock out on top; ``None`` takes all that are not inhibited.
+    within
+        Column of ``obs`` and the group whose cells are followed; ``None`` takes all cells outside the reference, or
+        those of the axis's first state.
+    groupby
+        Column of ``obs`` for whose groups results are given too.
+    donor
+        Column of ``obs`` with independent units: changes are then means of their means, with an interval.
+    max_set
+        Largest number of genes that Shapley values are computed for: those inhibited, and the candidates that bring
+        cells closest after them. 0 computes none.
+    n_null, match_on, min_cells
+        As in :func:`scwhatif.tl.master_regulators`, for ``after`` and ``synergy``.
+    axis_key
+        ``key_added`` of :func:`scwhatif.tl.axis`.
+    seed
+        Seed of ``thin`` in ``inhibited``.
+    n_jobs
+        Workers, as joblib understands it.
+    progress
+        Whether to show progress bars, in the style of ``scvi.settings.progress_bar_style``.
+    key_added
+        Key of ``uns`` and prefix of the columns.
+    copy
+        Whether to return a copy instead of writing into ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy, with
+
+    ``var["resistance_drivers_single"]``, ``["…_after"]``, ``["…_synergy"]`` : float64
+        As above, mean over all cells followed; NaN for genes that were not asked for or not tested.
+    ``uns["resistance_drivers"]["table"]`` : DataFrame
+        One row per group (category; ``"all"`` first) and gene, most negative ``after`` first: ``group``, ``gene``;
+        ``n_cells`` (that have the gene), ``mean_expression``; ``single``, ``after``, ``synergy``; with ``donor``,
+        ``low`` and ``high`` (95 % interval of ``after``, Student's t over donors); ``pval_rank``, ``pval``, ``padj`` of
+        ``after``, and ``synergy_pval``, ``synergy_padj``: two-sided, against matched genes
+        (:func:`scwhatif.metrics.signed_null_pvalues`), adjusted within the group :cite:p:`Benjamini1995`.
+    ``uns["resistance_drivers"]["distance"]`` : DataFrame
+        One row per group: ``group``, ``n_cells``; ``before`` and ``inhibited`` (mean distance of its cells), and
+        ``reference`` (of the cells of the reference themselves: as near as cells get).
+    ``uns["resistance_drivers"]["shapley"]`` : DataFrame
+        ``gene``, ``inhibited`` (bool), ``value``: the gene's share of the change of the mean distance when all of these
+        are edited together, over all cells followed. Shares add up to that change. Empty with ``max_set=0``.
+    ``uns["resistance_drivers"]["coalitions"]`` : DataFrame
+        ``genes`` (joined by ``" + "``), ``n_genes``, ``change`` of the mean distance, for every subset of these genes.
+    ``uns["resistance_drivers"]["params"]`` : dict
+        Arguments, ``plan`` (how cells were encoded), versions, model class and hash of its weights.
+
+    Raises
+    ------
+    KeyError
+        A gene, axis, column or group does not exist.
+    TypeError
+        The model has no Gaussian posterior.
+    ValueError
+        The model is not trained, its data are minified, or its codes are shares; other features than the model's;
+        nothing is inhibited, or no candidates are left; the axis lies in another space; a setting is out of range.
+
+    Examples
+    --------
+    >>> import scwhatif as wi
+    >>> adata = wi.datasets.simulate_factors(150, 60, 4)
+    >>> wi.model.BetaLinearSCVI.setup_anndata(adata)
+    >>> model = wi.model.BetaLinearSCVI(adata, n_latent=3, seed=0)
+    >>> model.train(max_epochs=2, seed=0, enable_progress_bar=False)
+    >>> wi.tl.resistance_drivers(adata, model, ["gene_0"], reference=("cell_type", "type_0"), max_set=3, progress=False)
+    >>> adata.uns["resistance_drivers"]["table"].shape, len(adata.uns["resistance_drivers"]["coalitions"])
+    ((59, 12), 8)
+    """
+    spec = _read(inhibited)
+    base = tuple(spec.feature_edits(adata.var_names))
+    first = list(dict.fromkeys(column for column, _ in base))
+    columns = np.setdiff1d(gene_columns(adata, candidates, "candidates"), first)
+    _check_settings(len(first), len(columns), max_set=max_set, n_null=n_null, min_cells=min_cells)
+    check_match_on(match_on)
+    followed = None if within is None else state_members(adata, within, "within")
+    groups = cell_groups(adata, groupby, donor)
+    source = encoder_source(adata, model)
+    check_plan(source.plan, type(model).__name__, library="original", match_on=match_on)
+    posterior = factorised_posterior(model, adata)
+    z = posterior.mean @ posterior.rotation
+    state = reference_state(adata, z, reference, axis_key)
+    bins = CellBins.of(groups, state.others if followed is None else followed)
+    screen = partial(_screen, source, state, bins, seed=seed, n_jobs=n_jobs, progress=progress)
+
+    # genes that are not asked for are what others are compared with
+    genes = np.setdiff1d(np.arange(adata.n_vars), first) if n_null else columns
+    sums = screen([base, *(knockout(gene) for gene in genes), *(base + knockout(gene) for gene in genes)])
+    if not sums.counts.n_changed[0, : bins.n_bins].any():
+        msg = f"inhibited={str(spec)!r} changes none of the cells followed; name genes that they express."
+        raise ValueError(msg)
+    rows = np.searchsorted(genes, columns)
+    table = _table(sums, source, bins, genes, rows, adata.var_names, n_null, match_on, min_cells)
+    if n_null:
+        warn_unmatched(table, "after", "pval")
+    overall = table[table["group"] == ALL_CELLS]
+    shapley, coalitions = coalition_tables(
+        _players(base, first, overall, adata.var_names, max_set),
+        lambda items: bins.means(screen(items).change).mean[:, 0],
+    )
+
+    found = adata.copy() if copy else adata
+    for name in ("single", "after", "synergy"):
+        values = np.full(adata.n_vars, np.nan)
+        values[adata.var_names.get_indexer(overall["gene"].astype(str))] = overall[name]
+        found.var[f"{key_added}_{name}"] = values
+    found.uns[key_added] = {
+        Key.uns.PARAMS: params(
+            model,
+            inhibited=str(spec),
+            reference=reference if isinstance(reference, str) else list(reference),
+            reference_name=state.name,
+            candidates=None if candidates is None else list(adata.var_names[columns]),
+            within=None if within is None else list(within),
+            groupby=groupby,
+            donor=donor,
+            max_set=max_set,
+            n_null=n_null,
+            match_on=list(match_on),
+            min_cells=min_cells,
+            axis_key=axis_key,
+            seed=seed,
+            plan=source.plan.kind,
+        ),
+        "table": table,
+        "distance": _distances(state, bins, z, sums),
+        "shapley": shapley,
+        "coalitions": coalitions,
+    }
+    return found if copy else None
+
+
+def _read(inhibited: str | Sequence[str] | Perturbation) -> Perturbation:
+    from scwhatif.perturbation import Perturbation
+
+    if not isinstance(inhibited, str | Perturbation):
+        if not len(inhibited):
+            msg = "inhibited is empty; name at least one gene."
+            raise ValueError(msg)
+        return Perturbation.knockout(inhibited)
+    # a bare name is a gene to knock out
+    text = inhibited if not isinstance(inhibited, str) or ":" in inhibited else Perturbation.knockout(inhibited)
+    spec = Perturbation.coerce(text)
+    if spec.kinds != ("feature",):
+        msg = f"inhibited={str(spec)!r} must edit genes and nothing else."
+        raise ValueError(msg)
+    return spec
+
+
+def _check_settings(n_inhibited: int, n_candidates: int, *, max_set: int, n_null: int, min_cells: int) -> None:
+    if not n_candidates:
+        msg = "all candidates are inhibited already; name others, or pass None for all genes."
+        raise ValueError(msg)
+    if max_set and not n_inhibited < max_set <= _MOST_PLAYERS:
+        msg = (
+            f"max_set={max_set} must be 0 (for none), or above the {n_inhibited} gene(s) inhibited and at most "
+            f"{_MOST_PLAYERS}: there are 2 ** max_set sets to encode."
+        )
+        raise ValueError(msg)
+    if n_null != 0 and n_null < MIN_MATCHED:
+        msg = f"n_null={n_null} is too few to estimate a spread; use {MIN_MATCHED} or more, or 0 for none."
+        raise ValueError(msg)
+    if min_cells < 1:
+        msg = f"min_cells={min_cells} must be at least 1."
+        raise ValueError(msg)
+
+
+def _screen(
+    source: EncoderSource,
+    state: Reference,
+    bins: CellBins,
+    items: Sequence[Item],
+    *,
+    seed: int,
+    n_jobs: int | None,
+    progress: bool,
+) -> ReadoutSums:
+    from scvi.utils import track
+
+    bar: Callable[..., Any] = partial(track, description=f"Encoding {len(items)} edits", disable=not progress)
+    return screen_readout(source, state.readout, bins, items, seed=seed, n_jobs=n_jobs, track=bar)
+
+
+def _table(
+    sums: ReadoutSums,
+    source: EncoderSource,
+    bins: CellBins,
+    genes: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    var_names: pd.Index,
+    n_null: int,
+    match_on: Sequence[Covariate],
+    min_cells: int,
+) -> pd.DataFrame:
+    """Rows are those of ``genes`` that were asked for."""
+    single, both = sums.change[1 : 1 + len(genes)], sums.change[1 + len(genes) :] - sums.change[0]
+    means = {name: bins.means(each) for name, each in (("single", single), ("after", both), ("synergy", both - single))}
+    n_cells, total = (bins.sums(each[genes, : bins.n_bins]) for each in (sums.counts.n_nonzero, sums.counts.total))
+    mean = total / bins.sums(bins.sizes[None])
+    blocks = []
+    for i, (name, parts) in enumerate(bins.strata):
+        covariates = gene_covariates(sums.counts, parts, source.log_weight, match_on)[genes]
+        tested = n_cells[:, i] >= min_cells
+        effect = {key: np.where(tested, each.mean[:, i], np.nan) for key, each in means.items()}
+        after, synergy = (
+            effect_statistics(effect[key], covariates, tested, rows, n_null) for key in ("after", "synergy")
+        )
+        block = pd.DataFrame(
+            {
+                "group": name,
+                "gene": np.asarray(var_names[genes[rows]], dtype=object),
+                "n_cells": n_cells[rows, i],
+                "mean_expression": mean[rows, i],
+                **{key: each[rows] for key, each in effect.items()},
+                **ends(means["after"], (rows, i)),
+                **{key: after[key] for key in ("pval_rank", "pval", "padj")},
+                **{f"synergy_{key}": synergy[key] for key in ("pval", "padj")},
+            }
+        )
+        blocks.append(block.sort_values("after", kind="stable"))
+    return stack(blocks, group=[name for name, _ in bins.strata], gene=list(var_names[genes[rows]]))
+
+
+def _players(
+    base: Item, first: Sequence[int], overall: pd.DataFrame, var_names: pd.Index, max_set: int
+) -> list[Player]:
+    """Genes inhibited, and the candidates that bring cells closest after them."""
+    if not max_set:
+        return []
+    players = [
+        Player(str(var_names[gene]), inhibited=True, item=tuple(each for each in base if each[0] == gene))
+        for gene in first
+    ]
+    closest = overall[overall["after"].notna()].head(max_set - len(players))["gene"].astype(str)
+    return players + [
+        Player(gene, inhibited=False, item=knockout(int(column)))
+        for gene, column in zip(closest, var_names.get_indexer(closest), strict=True)
+    ]
+
+
+def _distances(state: Reference, bins: CellBins, z: NDArray[np.float64], sums: ReadoutSums) -> pd.DataFrame:
+    import torch
+
+    own = state.readout(torch.from_numpy(z)).numpy()
+    total = np.bincount(bins.codes, own, minlength=bins.n_bins + 1)[None, : bins.n_bins].astype(np.float64)
+    start = bins.means(total).mean[0]
+    table = pd.DataFrame(
+        {
+            "group": pd.Categorical([name for name, _ in bins.strata], [name for name, _ in bins.strata]),
+            "n_cells": bins.sums(bins.sizes[None])[0],
+            "before": start,
+            "inhibited": start + bins.means(sums.change[:1]).mean[0],
+            "reference": own[state.members].mean(),
+        }
+    )
+    table.index = table.index.astype(str)
+    return table
