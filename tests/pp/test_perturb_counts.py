@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 import scwhatif as wi
 from scwhatif import Perturbation
+from scwhatif._compat import seeded
 from scwhatif.pp import perturb_counts
 
 DOWN, UP = [f"gene_{i}" for i in range(10)], [f"gene_{i}" for i in range(20, 35)]
@@ -191,10 +192,10 @@ def test_nb_gives_what_a_gene_expressed_more_would(dispersion: str | None):
 @pytest.mark.parametrize("model_class", [wi.model.BetaLinearSCVI, scvi.model.SCVI])
 def test_posterior_of_a_model(model_class: type):
     adata = wi.datasets.simulate_factors(400, 30, 4, library_size=1000)
-    scvi.settings.seed = 0
     model_class.setup_anndata(adata, layer="counts")
-    model = model_class(adata, n_latent=4, gene_likelihood="nb")
-    model.train(25, batch_size=64, enable_progress_bar=False, accelerator="cpu", logger=False)
+    with seeded(0):
+        model = model_class(adata, n_latent=4, gene_likelihood="nb")
+        model.train(25, batch_size=64, enable_progress_bar=False, accelerator="cpu", logger=False)
     genes = ["gene_2", "gene_5", "gene_7"]
     edited = perturb_counts(
         adata, {"up": "{gene_2,gene_5,gene_7}:x3 + gene_1:x0.5"}, up="posterior", model=model, layer="counts"

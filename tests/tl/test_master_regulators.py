@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 import scwhatif as wi
-from scwhatif._compat import infer, registered_data
+from scwhatif._compat import infer, registered_data, seeded
 from scwhatif.model import BetaLinearSCVI
 
 if TYPE_CHECKING:
@@ -219,10 +219,10 @@ def test_a_planted_driver_ranks_first_and_chance_finds_nothing():
 def test_other_models(adata: AnnData):
     import scvi
 
-    scvi.settings.seed = 0
     scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
-    model = scvi.model.SCVI(adata, n_latent=3, n_hidden=8)
-    model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    with seeded(0):
+        model = scvi.model.SCVI(adata, n_latent=3, n_hidden=8)
+        model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
     found = run(adata, model, method=["ko", "jacobian"], n_null=0)
     z = model.get_latent_representation()
     moved = model.get_latent_representation(without(adata, 5))

@@ -171,8 +171,8 @@ def simulate_network(
     {'master': 2, 'regulator': 3, 'redundant': 4, 'target': 70, 'decoy': 40, 'bystander': 31}
     >>> adata.uns["simulate_network"]["redundant_pairs"][["single_a", "single_b", "both"]].round(2)
        single_a  single_b  both
-    0     -0.19     -0.14 -1.18
-    1     -0.20     -0.17 -1.30
+    0     -0.11     -0.21 -1.16
+    1     -0.15     -0.20 -1.29
     >>> without = wi.datasets.simulate_network(100, 150, 3, n_targets=10, knockouts=["master_0"])
     >>> float(without[:, "master_0"].X.sum())
     0.0
