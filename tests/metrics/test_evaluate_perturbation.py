@@ -271,7 +271,7 @@ def test_cells_on_another_scale(screen: Screen):
 
 
 def test_doubles_of_norman_add_up_to_the_noise(shared_data: Path):
-    """What research on these cells found: nothing is left above additive effects."""
+    """Additive effects reach what a repeat of the experiment does."""
     ad = pytest.importorskip("anndata")
     adata = ad.read_h5ad(shared_data / "norman" / "norman19_counts_subset.h5ad")
     label = adata.obs["perturbation"].astype(str).to_numpy()

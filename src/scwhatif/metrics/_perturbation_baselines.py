@@ -89,8 +89,8 @@ def predict_additive(
 
     .. math:: \hat y_{A+B} = c + (y_A - c) + (y_B - c)
 
-    on the scale of the profiles: of log-normalised expression, fold changes multiply. No published model has been shown
-    to do better on double perturbations :cite:p:`AhlmannEltze2025`.
+    on the scale of the profiles: of log-normalised expression, fold changes multiply. None of the deep models compared
+    by :cite:t:`AhlmannEltze2025` did better on double perturbations.
 
     Parameters
     ----------
