@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-import mudata as md
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
+from scwhatif._mudata import without_pulling
 from scwhatif.datasets import simulate_flow
 from scwhatif.model import MultiOmicLPM
+
+if TYPE_CHECKING:
+    import mudata as md
 
 SETUP = {"rna": "rna", "protein": "protein", "ptm": ["ptm_0"], "metabolome": "metabolome"}
 
@@ -125,7 +130,7 @@ def _nothing(mdata):
     ],
 )
 def test_bad_input_is_named_before_anything_is_written(mdata, spoil, setup, error, message):
-    with md.set_options(pull_on_update=False):
+    with without_pulling():
         spoil(mdata)
         with pytest.raises(error, match=message):
             MultiOmicLPM.setup_mudata(mdata, **{**SETUP, **setup})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from scwhatif._mudata import without_pulling
 from scwhatif._provenance import weights_hash
 from scwhatif.datasets import simulate_flow
 from scwhatif.model import MultiOmicLPM
@@ -46,7 +47,7 @@ def test_test_samples_take_part_in_nothing(flow_setup):
 def test_order_of_the_rows_within_modalities_does_not_matter(flow_setup):
     mdata = simulate_flow(60, **SMALL)
     rng = np.random.default_rng(0)
-    with md.set_options(pull_on_update=False):
+    with without_pulling():
         other = md.MuData({k: v[rng.permutation(v.n_obs)].copy() for k, v in mdata.mod.items()})
         other = other[mdata.obs_names].copy() if list(other.obs_names) == list(mdata.obs_names) else other
         other.obs["lineage"] = mdata.obs["lineage"].loc[other.obs_names]

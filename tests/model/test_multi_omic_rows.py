@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from scwhatif._mudata import without_pulling
 from scwhatif.model._multi_omic_rows import read_rows, split_rows
 
 
@@ -17,7 +18,7 @@ def build(order):
     b.obs_names = order
     b.layers["sparse"] = sparse.csr_matrix(np.nan_to_num(b.X))
     b.var_names = ["x", "y", "z"]
-    with md.set_options(pull_on_update=False):
+    with without_pulling():
         return md.MuData({"a": a, "b": b})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scwhatif._keys import Key
+from scwhatif._mudata import without_pulling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -243,7 +244,7 @@ def simulate_flow(
     var = pd.DataFrame(index=[f"metabolite_{j}" for j in range(n_metabolites)])
     add("metabolome", mean, mean + noise(n_metabolites), var, np.zeros((n_metabolites, n_latent)), mnar=True)
 
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         mdata = mudata.MuData(modalities)
     order = pd.Index(obs_names).get_indexer(mdata.obs_names)
     mdata.obs[Key.obs.LINEAGE] = pd.Categorical.from_codes(
