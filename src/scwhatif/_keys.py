@@ -78,6 +78,7 @@ class Key:
         SIMULATE_NETWORK: Final = "simulate_network"
         SIMULATE_SPECTRA: Final = "simulate_spectra"
         SIMULATE_TWO_FACTORS: Final = "simulate_two_factors"
+        EMBEDDING_HEALTH: Final = "embedding_health"
         ENRICH_LOADINGS: Final = "enrich_loadings"
         LATENT_CLASSIFIER: Final = "latent_classifier"
         LATENT_USAGE: Final = "latent_usage"

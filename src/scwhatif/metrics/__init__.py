@@ -11,6 +11,10 @@ from scwhatif.metrics._disentanglement import disentanglement
 from scwhatif.metrics._distance_test import DistanceTest, distance_test
 from scwhatif.metrics._e_distance import e_distance
 from scwhatif.metrics._effect_weights import EffectScores, effect_scores, effect_weights
+from scwhatif.metrics._effective_rank import effective_rank
+from scwhatif.metrics._embedding_indicators import embedding_indicators
+from scwhatif.metrics._embedding_moments import EmbeddingMoments
+from scwhatif.metrics._embedding_verdict import HEALTH_THRESHOLDS, EmbeddingVerdict, embedding_verdict
 from scwhatif.metrics._evaluate_perturbation import evaluate_perturbation
 from scwhatif.metrics._explicitness import explicitness
 from scwhatif.metrics._factor_stability import FactorStability, factor_stability
@@ -38,6 +42,7 @@ from scwhatif.metrics._perturbation_baselines import (
     predict_train_mean,
 )
 from scwhatif.metrics._posterior_collapse import posterior_collapse
+from scwhatif.metrics._retrieval_scores import retrieval_scores
 from scwhatif.metrics._sap import sap
 from scwhatif.metrics._shapley import shapley_values
 from scwhatif.metrics._signed_null import SignedNull, signed_null_pvalues
@@ -48,9 +53,12 @@ __all__ = [
     "ACTIVE_KL",
     "ACTIVE_VARIANCE",
     "DCI",
+    "HEALTH_THRESHOLDS",
     "MIN_MATCHED",
     "DistanceTest",
     "EffectScores",
+    "EmbeddingMoments",
+    "EmbeddingVerdict",
     "FactorStability",
     "LatentCorrelation",
     "MatchedNull",
@@ -64,6 +72,9 @@ __all__ = [
     "e_distance",
     "effect_scores",
     "effect_weights",
+    "effective_rank",
+    "embedding_indicators",
+    "embedding_verdict",
     "evaluate_perturbation",
     "explicitness",
     "factor_stability",
@@ -91,6 +102,7 @@ __all__ = [
     "predict_bilinear",
     "predict_no_change",
     "predict_train_mean",
+    "retrieval_scores",
     "sap",
     "shapley_values",
     "signed_null_pvalues",

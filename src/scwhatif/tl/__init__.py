@@ -5,6 +5,7 @@ from __future__ import annotations
 from scwhatif.tl._axis import axis
 from scwhatif.tl._decode import decode
 from scwhatif.tl._decoder_flow import decoder_flow
+from scwhatif.tl._embedding_health import embedding_health
 from scwhatif.tl._enrich_loadings import enrich_loadings
 from scwhatif.tl._epistasis import epistasis
 from scwhatif.tl._gene_effects import gene_effects
@@ -30,6 +31,7 @@ __all__ = [
     "axis",
     "decode",
     "decoder_flow",
+    "embedding_health",
     "enrich_loadings",
     "epistasis",
     "gene_effects",
