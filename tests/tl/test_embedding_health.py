@@ -24,7 +24,7 @@ def adata():
 
 
 def test_healthy(adata):
-    wi.tl.embedding_health(adata, "X_round", groupby="group")
+    wi.tl.embedding_health(adata, use_rep="X_round", groupby="group")
     found = adata.uns["embedding_health"]
     assert (found["verdict"], found["status"], len(found["reasons"])) == ("ok", "ok", 0)
     assert list(found["groups"]["verdict"]) == ["ok"] * 3
@@ -37,9 +37,9 @@ def test_healthy(adata):
 
 
 def test_a_group_that_became_a_point_is_lost_in_the_whole(adata):
-    wi.tl.embedding_health(adata, "X_broken")
+    wi.tl.embedding_health(adata, use_rep="X_broken")
     assert adata.uns["embedding_health"]["verdict"] == "ok"
-    wi.tl.embedding_health(adata, "X_broken", groupby="group")
+    wi.tl.embedding_health(adata, use_rep="X_broken", groupby="group")
     found = adata.uns["embedding_health"]
     assert (found["verdict"], found["status"]) == ("group", "error")
     assert list(found["reasons"]) == ["group 'b' has collapsed (point)"]
@@ -48,12 +48,12 @@ def test_a_group_that_became_a_point_is_lost_in_the_whole(adata):
 
 def test_groups_with_too_few_cells_are_not_judged(adata):
     few = adata[np.r_[0:300:3, 1:30:3, 2:600:3]].copy()
-    wi.tl.embedding_health(few, "X_broken", groupby="group")
+    wi.tl.embedding_health(few, use_rep="X_broken", groupby="group")
     assert list(few.uns["embedding_health"]["groups"]["verdict"]) == ["ok", "too few", "ok"]
 
 
 def test_rank_lost_against_a_reference(adata):
-    wi.tl.embedding_health(adata, "X_half", reference="X_round")
+    wi.tl.embedding_health(adata, use_rep="X_half", reference="X_round")
     found = adata.uns["embedding_health"]
     assert found["status"] == "warn"
     assert "in 'X_round'" in found["reasons"][-1]
@@ -62,7 +62,7 @@ def test_rank_lost_against_a_reference(adata):
 
 
 def test_thresholds(adata):
-    wi.tl.embedding_health(adata, "X_round", thresholds={"top1": (0.01, 0.05)})
+    wi.tl.embedding_health(adata, use_rep="X_round", thresholds={"top1": (0.01, 0.05)})
     assert adata.uns["embedding_health"]["verdict"] == "dimensional"
 
 
@@ -72,14 +72,14 @@ def test_dead_posterior():
     model = wi.model.BetaLinearSCVI(adata, n_latent=3, beta=1e4, seed=0)
     model.train(max_epochs=5, seed=0, enable_progress_bar=False)
     adata.obsm["X_wi"] = model.get_latent_representation()
-    found = wi.tl.embedding_health(adata, model=model, copy=True).uns["embedding_health"]
+    found = wi.tl.embedding_health(adata, model, copy=True).uns["embedding_health"]
     assert found["verdict"] in ("posterior", "point")
     assert found["params"]["model_class"] == "BetaLinearSCVI"
     assert "embedding_health" not in adata.uns
 
 
 def test_written_and_read(adata, tmp_path):
-    wi.tl.embedding_health(adata, "X_half", groupby="group", reference="X_round", thresholds={"top1": (0.4, 0.6)})
+    wi.tl.embedding_health(adata, use_rep="X_half", groupby="group", reference="X_round", thresholds={"top1": (0.4, 0.6)})
     adata.write_h5ad(tmp_path / "cells.h5ad")
     found = ad.read_h5ad(tmp_path / "cells.h5ad").uns["embedding_health"]
     expected = adata.uns["embedding_health"]
@@ -90,15 +90,15 @@ def test_written_and_read(adata, tmp_path):
 
 def test_bad_input(adata):
     with pytest.raises(KeyError, match="X_none"):
-        wi.tl.embedding_health(adata, "X_none")
+        wi.tl.embedding_health(adata, use_rep="X_none")
     with pytest.raises(KeyError, match="X_none"):
-        wi.tl.embedding_health(adata, "X_round", reference="X_none")
+        wi.tl.embedding_health(adata, use_rep="X_round", reference="X_none")
     with pytest.raises(KeyError, match="no_column"):
-        wi.tl.embedding_health(adata, "X_round", groupby="no_column")
+        wi.tl.embedding_health(adata, use_rep="X_round", groupby="no_column")
     with pytest.raises(KeyError, match=r"\['typo'\] are not among them"):
-        wi.tl.embedding_health(adata, "X_round", thresholds={"typo": (0.1, 0.2)})
+        wi.tl.embedding_health(adata, use_rep="X_round", thresholds={"typo": (0.1, 0.2)})
     adata.obsm["X_round"][5, 2] = np.inf
     with pytest.raises(ValueError, match="X_round"):
-        wi.tl.embedding_health(adata, "X_round")
+        wi.tl.embedding_health(adata, use_rep="X_round")
     with pytest.warns(UserWarning, match="fewer than 8 per dimension"):
-        wi.tl.embedding_health(adata[:100].copy(), "X_half")
+        wi.tl.embedding_health(adata[:100].copy(), use_rep="X_half")

@@ -31,11 +31,11 @@ _LOST_RANK = 0.5
 
 def embedding_health(
     adata: AnnData,
-    use_rep: str = Key.obsm.LATENT,
+    model: BaseModelClass | None = None,
     *,
+    use_rep: str = Key.obsm.LATENT,
     groupby: str | None = None,
     reference: str | None = None,
-    model: BaseModelClass | None = None,
     thresholds: Mapping[str, tuple[float, float]] | None = None,
     key_added: str = Key.uns.EMBEDDING_HEALTH,
     seed: int = 0,
@@ -52,6 +52,9 @@ def embedding_health(
     ----------
     adata
         Cells with an embedding.
+    model
+        The trained model whose posterior means these are: then dimensions that do not vary (below .01, on the scale of
+        the prior) count as well.
     use_rep
         Key of ``obsm``, any number of dimensions.
     groupby
@@ -59,9 +62,6 @@ def embedding_health(
     reference
         Key of ``obsm`` to compare with, such as the codes of the untrained model or principal components. A rank below
         half of its own is a warning.
-    model
-        The trained model whose posterior means these are: then dimensions that do not vary (below .01, on the scale of
-        the prior) count as well.
     thresholds
         Values at which to warn and to call an error, by indicator, instead of
         ``scwhatif.metrics.embedding_verdict``'s own, such as ``{"mean_cosine": (0.8, 0.95)}``.
@@ -113,7 +113,7 @@ def embedding_health(
     >>> import scwhatif as wi
     >>> adata = wi.datasets.simulate_factors(400, 30, 4, seed=0)
     >>> adata.obsm["X_flat"] = np.outer(np.random.default_rng(0).normal(size=400), np.ones(8))
-    >>> wi.tl.embedding_health(adata, "X_flat")
+    >>> wi.tl.embedding_health(adata, use_rep="X_flat")
     >>> adata.uns["embedding_health"]["verdict"], list(adata.uns["embedding_health"]["reasons"])[-1]
     ('dimensional', '100% of the variance is on one axis')
     """
