@@ -58,6 +58,7 @@ class Key:
         KNOCKOUT: Final = "knockout"
         SCREEN: Final = "screen"
         EPISTASIS: Final = "epistasis"
+        RANK_RETRIEVAL: Final = "rank_retrieval"
         RANK_LATENT: Final = "rank_latent"
         PLACE: Final = "place"
         PSEUDO_PROFILES: Final = "pseudo_profiles"

@@ -145,6 +145,19 @@ def test_shuffled_identities_are_scored_alike():
         assert_allclose(found[f"shuffled_{i}"], wi.metrics.retrieval_scores(z, others[i])["ap"])
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_sparse_is_dense(metric):
+    from scipy import sparse
+
+    rng = np.random.default_rng(0)
+    # no two rows alike, so that rounding after centring does not decide a tie
+    z = rng.poisson(0.7, size=(40, 30)) * rng.uniform(0.5, 2, size=(40, 30))
+    identity = rng.integers(4, size=40)
+    dense = wi.metrics.retrieval_scores(z, identity, metric=metric)
+    found = wi.metrics.retrieval_scores(sparse.csr_matrix(z), identity, metric=metric)
+    assert_allclose(found.to_numpy(), dense.to_numpy(), atol=1e-6)
+
+
 def test_bad_input():
     z = np.eye(3)
     with pytest.raises(ValueError, match="metric='cosin' must be one of"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ _DECIMALS = 6
 
 
 def retrieval_scores(
-    embedding: ArrayLike,
+    embedding: ArrayLike | sparse.spmatrix,
     identity: ArrayLike,
     *,
     exam: ArrayLike | None = None,
@@ -41,7 +42,7 @@ def retrieval_scores(
     Parameters
     ----------
     embedding
-        ``(n, n_dims)``, finite.
+        ``(n, n_dims)``, finite; array or sparse matrix.
     identity
         What is to be found again, ``(n,)``: a perturbed gene, a donor, a cell type.
     exam
@@ -100,9 +101,9 @@ def retrieval_scores(
     4           0   NaN   NaN
     """
     z, codes, exams, near, asked, offered = _checked(embedding, identity, exam, within, queries, gallery, metric, ks)
-    others = np.zeros((0, len(z)), np.int64) if shuffled is None else np.atleast_2d(np.asarray(shuffled))
-    if others.shape[1] != len(z):
-        msg = f"shuffled must hold one identity for each of the {len(z)} rows, not {others.shape[1]}."
+    others = np.zeros((0, len(codes)), np.int64) if shuffled is None else np.atleast_2d(np.asarray(shuffled))
+    if others.shape[1] != len(codes):
+        msg = f"shuffled must hold one identity for each of the {len(codes)} rows, not {others.shape[1]}."
         raise ValueError(msg)
     names = ["n_positive", "n_negative", "rank", "ap", "ap_at_r", "auc"]
     columns: dict[str, list[NDArray]] = {name: [] for name in names + [f"shuffled_{i}" for i in range(len(others))]}
@@ -110,15 +111,18 @@ def retrieval_scores(
         other_row = offered[None] != rows[:, None]
         same_exam = np.zeros_like(other_row) if exams is None else exams[offered][None] == exams[rows][:, None]
         competes = other_row if near is None else other_row & (near[offered][None] == near[rows][:, None])
-        for i, labels in enumerate([codes, *others]):
-            same = labels[offered][None] == labels[rows][:, None]
-            positive, negative = same & other_row & ~same_exam, ~same & competes
-            scores = _score(similarity, positive, negative)
-            if i:
-                columns[f"shuffled_{i - 1}"].append(scores["ap"])
-                continue
-            for name in names:
-                columns[name].append(scores[name])
+        may_be = other_row & ~same_exam
+        same = codes[offered][None] == codes[rows][:, None]
+        scores = _score(similarity, same & may_be, ~same & competes)
+        for name in names:
+            columns[name].append(scores[name])
+        if len(others):
+            # what is tied is in no order that the labels know of, so one order serves all shuffles
+            order = np.argsort(-similarity, axis=1, kind="stable")
+            may_be, competes = (np.take_along_axis(each, order, axis=1) for each in (may_be, competes))
+            for i, labels in enumerate(others):
+                same = labels[offered[order]] == labels[rows][:, None]
+                columns[f"shuffled_{i}"].append(_average_precision(same & may_be, ~same & competes))
     table = pd.DataFrame(
         {name: np.concatenate(blocks) if blocks else np.zeros(0) for name, blocks in columns.items()}, index=asked
     )
@@ -132,7 +136,7 @@ def retrieval_scores(
 
 
 def _checked(
-    embedding: ArrayLike,
+    embedding: ArrayLike | sparse.spmatrix,
     identity: ArrayLike,
     exam: ArrayLike | None,
     within: ArrayLike | None,
@@ -140,16 +144,17 @@ def _checked(
     gallery: ArrayLike | None,
     metric: str,
     ks: Sequence[int],
-) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None, NDArray, NDArray]:
-    z = np.asarray(embedding)
+) -> tuple[Any, NDArray, NDArray | None, NDArray | None, NDArray, NDArray]:
+    z: Any = sparse.csr_matrix(embedding) if sparse.issparse(embedding) else np.asarray(embedding)
     if z.ndim != 2:
         msg = f"An embedding has two dimensions; this one has the shape {z.shape}."
         raise ValueError(msg)
-    bad = ~np.isfinite(z).all(axis=1)
-    if bad.any():
-        msg = (
-            f"{int(bad.sum())} of {len(z)} rows of the embedding hold NaN or infinite values, first row {bad.argmax()}."
-        )
+    n = z.shape[0]
+    # a sum is finite only if all its terms are
+    finite = np.isfinite(np.asarray(z.sum(axis=1, dtype=np.float64)).ravel())
+    if not finite.all():
+        n_bad = int((~finite).sum())
+        msg = f"{n_bad} of {n} rows of the embedding hold NaN or infinite values, first row {finite.argmin()}."
         raise ValueError(msg)
     if metric not in get_args(Metric):
         msg = f"metric={metric!r} must be one of {get_args(Metric)}."
@@ -158,24 +163,29 @@ def _checked(
         msg = f"ks={ks!r} must hold numbers of at least 1."
         raise ValueError(msg)
     z = z.astype(np.float32 if z.dtype == np.float32 else np.float64)
+    if metric == "euclidean" and not sparse.issparse(z):
+        z = z - z.mean(axis=0)
+    norms = np.sqrt(_squared_lengths(z))
     if metric == "cosine":
-        norms = np.linalg.norm(z, axis=1, keepdims=True)
         if (norms == 0).any():
             msg = (
                 f"{int((norms == 0).sum())} rows of the embedding have length 0, and so no cosine; remove them or use "
                 "metric='euclidean'."
             )
             raise ValueError(msg)
-        z = z / norms
+        z = sparse.diags(1 / norms) @ z if sparse.issparse(z) else z / norms[:, None]
     else:
-        z = z - z.mean(axis=0)
-        z = z / max(float(np.abs(z).max(initial=0.0)), np.finfo(np.float32).tiny)
-    labels = [_codes(each, len(z), name) for name, each in (("identity", identity), ("exam", exam), ("within", within))]
-    rows = [_rows(each, len(z), name) for name, each in (("queries", queries), ("gallery", gallery))]
+        z = z / max(float(norms.max(initial=0.0)), np.finfo(np.float32).tiny)
+    labels = [_codes(each, n, name) for name, each in (("identity", identity), ("exam", exam), ("within", within))]
+    rows = [_rows(each, n, name) for name, each in (("queries", queries), ("gallery", gallery))]
     if labels[0] is None:
         msg = "identity must hold one label per row."
         raise ValueError(msg)
     return z, labels[0], labels[1], labels[2], rows[0], rows[1]
+
+
+def _squared_lengths(z: Any) -> NDArray:
+    return np.asarray(z.multiply(z).sum(axis=1)).ravel() if sparse.issparse(z) else np.square(z).sum(axis=1)
 
 
 def _codes(values: ArrayLike | None, n: int, name: str) -> NDArray[np.int64] | None:
@@ -207,14 +217,15 @@ def _rows(values: ArrayLike | None, n: int, name: str) -> NDArray[np.int64]:
 
 
 def _similarities(
-    z: NDArray, asked: NDArray[np.int64], offered: NDArray[np.int64], metric: str
+    z: Any, asked: NDArray[np.int64], offered: NDArray[np.int64], metric: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray]]:
     step = max(1, _BLOCK_ENTRIES // max(len(offered), 1))
     targets = z[offered]
-    squared = np.square(targets).sum(axis=1)
+    squared = _squared_lengths(targets)
     for start in range(0, len(asked), step):
         rows = asked[start : start + step]
         product = z[rows] @ targets.T
+        product = product.toarray() if sparse.issparse(product) else product
         if metric == "euclidean":
             # of the same order as the negative squared distance
             product = 2 * product - squared[None]
@@ -241,6 +252,15 @@ def _score(similarity: NDArray, positive: NDArray[np.bool_], negative: NDArray[n
     scores = {"rank": rank, "ap": ap, "ap_at_r": ap_at_r, "auc": auc}
     scores = {name: np.where(orphan, np.nan, each) for name, each in scores.items()}
     return {"n_positive": n_positive, "n_negative": n_negative, **scores}
+
+
+def _average_precision(positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of rankings in order; NaN for orphans."""
+    place = np.cumsum(positive | negative, axis=1, dtype=np.int32)
+    hits = np.cumsum(positive, axis=1, dtype=np.int32)
+    total = hits[:, -1]
+    ap = np.where(positive, hits / np.maximum(place, 1), 0.0).sum(axis=1) / np.maximum(total, 1)
+    return np.where((total == 0) | (total == place[:, -1]), np.nan, ap)
 
 
 def _tied(

@@ -21,6 +21,7 @@ from scwhatif.tl._place import place
 from scwhatif.tl._project_shift import project_shift
 from scwhatif.tl._pseudo_profiles import pseudo_profiles
 from scwhatif.tl._rank_latent import rank_latent
+from scwhatif.tl._rank_retrieval import rank_retrieval
 from scwhatif.tl._resistance_drivers import resistance_drivers
 from scwhatif.tl._rotate import rotate
 from scwhatif.tl._screen import screen
@@ -47,6 +48,7 @@ __all__ = [
     "project_shift",
     "pseudo_profiles",
     "rank_latent",
+    "rank_retrieval",
     "resistance_drivers",
     "rotate",
     "screen",
