@@ -47,6 +47,7 @@ from scwhatif.metrics._sap import sap
 from scwhatif.metrics._shapley import shapley_values
 from scwhatif.metrics._signed_null import SignedNull, signed_null_pvalues
 from scwhatif.metrics._technical_duplicate import TechnicalDuplicate, interpolated_duplicate, technical_duplicate
+from scwhatif.metrics._training_trends import TrainingTrends, training_trends
 from scwhatif.metrics._weighted_mse import weighted_mse, weighted_r2
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "MatchedNull",
     "SignedNull",
     "TechnicalDuplicate",
+    "TrainingTrends",
     "dci",
     "density_separation",
     "discrimination_score",
@@ -107,6 +109,7 @@ __all__ = [
     "shapley_values",
     "signed_null_pvalues",
     "technical_duplicate",
+    "training_trends",
     "weighted_mse",
     "weighted_r2",
 ]
