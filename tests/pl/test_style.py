@@ -5,14 +5,18 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, axes, finish, plain_log
+from scwhatif.pl._style import BACKGROUND, OKABE_ITO, axes, color_bar, finish, panels, plain_log, short_name
 
 
 @pytest.fixture
 def ax() -> plt.Axes:
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
+    return plt.subplots()[1]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
 
 
 def test_axes_are_given_or_made(ax: plt.Axes):
@@ -20,7 +24,6 @@ def test_axes_are_given_or_made(ax: plt.Axes):
     made = axes(None, (3, 2))
     assert made is not ax
     assert tuple(made.figure.get_size_inches()) == (3, 2)
-    plt.close(made.figure)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,37 @@ def test_plain_log_ticks(ax: plt.Axes, limits: tuple[float, float], wanted: list
 
 def test_colours_are_distinct():
     assert len({*OKABE_ITO.values(), BACKGROUND}) == len(OKABE_ITO) + 1
+
+
+def test_panels_are_given_or_made():
+    made = panels(None, 5, "metrics", per_row=3, size=(2, 1.5))
+    figure = made[0].figure
+    assert len(made) == len(figure.axes) == 5
+    assert tuple(figure.get_size_inches()) == (6, 3)
+    assert panels(made, 5, "metrics", per_row=3, size=(2, 1.5)) == made
+    assert panels(made[0], 1, "metrics", per_row=3, size=(2, 1.5)) == made[:1]
+    with pytest.raises(ValueError, match="ax holds 5 axes for 4 metrics; give one each"):
+        panels(made, 4, "metrics", per_row=3, size=(2, 1.5))
+    assert tuple(panels(None, 2, "metrics", per_row=3, size=(2, 1.5))[0].figure.get_size_inches()) == (4, 1.5)
+
+
+def test_color_bar(ax: plt.Axes):
+    bar = color_bar(ax, ax.pcolormesh([[0.0, 2.0]]), "share", ticks=[0, 1])
+    assert bar.ax.get_ylabel() == "share"
+    assert bar.get_ticks().tolist() == [0, 1]
+    assert not bar.outline.get_visible()
+    assert bar.ax.figure is ax.figure
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("MYC:x2 + TP53:ko", "MYC:x2 + TP53:ko"),
+        ("down{STMN2,NEFL}:x0.5 + {JUN,FOS}:ko", "down:x0.5 + {JUN,FOS}:ko"),
+        ("down{STMN2,NEFL}", "down"),
+        ("{STMN2,NEFL,JUN,FOS,ATF3,SOX11}", "{STMN2,NEFL,JUN,FOS,ATF3,SO…"),
+    ],
+)
+def test_short_names(text: str, short: str):
+    assert short_name(text) == short
+    assert len(short_name(text, 10)) <= 10

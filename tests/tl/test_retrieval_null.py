@@ -45,3 +45,16 @@ def test_blocks_explain_what_they_share():
     within = shuffled_pval(z, identity, block, np.arange(80), 60, settings, np.random.default_rng(1))
     assert free < 0.02
     assert within > 0.05
+
+
+def test_few_identities_on_two_plates():
+    """Four identities on two plates: exchanged plate by plate, every query keeps an answer."""
+    rng = np.random.default_rng(0)
+    identity, exam = np.tile(np.arange(4), 20), np.repeat([0, 1], 40)
+    z = 3.0 * np.eye(4)[identity] + rng.normal(size=(80, 4)) + 5.0 * exam[:, None]
+    settings = {**SETTINGS, "exam": exam}
+    assert shuffled_pval(z, identity, None, np.arange(80), 99, settings, rng) < 0.1
+    pvals = [
+        shuffled_pval(rng.normal(size=(80, 4)), identity, None, np.arange(80), 19, settings, rng) for _ in range(40)
+    ]
+    assert 0.25 < np.mean(pvals) < 0.75

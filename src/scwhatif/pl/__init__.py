@@ -5,6 +5,7 @@ from __future__ import annotations
 from scwhatif.pl._confusion import confusion
 from scwhatif.pl._decoder_flow import decoder_flow
 from scwhatif.pl._dose_response import dose_response
+from scwhatif.pl._embedding_health import embedding_health
 from scwhatif.pl._epistasis import epistasis
 from scwhatif.pl._kl_history import kl_history
 from scwhatif.pl._knockout import knockout
@@ -17,6 +18,7 @@ from scwhatif.pl._master_regulators import master_regulators
 from scwhatif.pl._profile_overlay import profile_overlay
 from scwhatif.pl._pseudo_profiles import pseudo_profiles
 from scwhatif.pl._rank_latent import rank_latent
+from scwhatif.pl._rank_retrieval import rank_retrieval
 from scwhatif.pl._resistance_drivers import resistance_drivers
 from scwhatif.pl._sweep_beta import sweep_beta
 from scwhatif.pl._traverse import traverse
@@ -26,6 +28,7 @@ __all__ = [
     "confusion",
     "decoder_flow",
     "dose_response",
+    "embedding_health",
     "epistasis",
     "kl_history",
     "knockout",
@@ -38,6 +41,7 @@ __all__ = [
     "profile_overlay",
     "pseudo_profiles",
     "rank_latent",
+    "rank_retrieval",
     "resistance_drivers",
     "sweep_beta",
     "traverse",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._style import TEXT, axes, finish
+from scwhatif.pl._stored import stored
+from scwhatif.pl._style import TEXT, axes, color_bar, finish
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -61,7 +62,8 @@ def confusion(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['type_0', 'type_1', 'type_2']
     """
-    table = _result(adata, key)["confusion"]
+    call = "scwhatif.tl.latent_classifier(adata, label"
+    table = stored(adata, key, "confusion", "confusion of labels", call)["confusion"]
     labels = list(table["true"].cat.categories)
     k = len(labels)
     longest = max(map(len, labels))
@@ -82,22 +84,9 @@ def confusion(
     ax.set_ylabel("true")
     ax.tick_params(length=0)
     ax.invert_yaxis()
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=16, pad=0.03, ticks=[0, 0.5, 1])
-    bar.set_label("share of the true label", fontsize="small")
-    bar.outline.set_visible(False)
+    color_bar(ax, image, "share of the true label", ticks=[0, 0.5, 1])
     ax.spines[:].set_visible(False)
     return finish(ax, show)
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "confusion" not in result:
-        msg = (
-            f"adata.uns[{key!r}] holds no confusion of labels; run "
-            f"scwhatif.tl.latent_classifier(adata, label, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    return result
 
 
 def _interval(row: Any) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._group_colors import group_colors
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, plain_log
+from scwhatif.pl._stored import stored
+from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, color_bar, finish, plain_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,10 +74,7 @@ def decoder_flow(
     if kind not in ("genes", "path") or n_top < 1:
         msg = f"kind={kind!r} must be 'genes' or 'path', and n_top={n_top} at least 1."
         raise ValueError(msg)
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "path" not in result or key not in adata.varm:
-        msg = f"adata holds no flow under {key!r}; run scwhatif.tl.decoder_flow(adata, model, gene, key_added={key!r})."
-        raise KeyError(msg)
+    result = stored(adata, key, "path", "flow", "scwhatif.tl.decoder_flow(adata, model, gene", matrix="varm")
     table, done = result["by_group"], result[Key.uns.PARAMS]
     groups = [str(name) for name in table["group"]]
     gene = str(done["gene"])
@@ -127,10 +125,7 @@ def _heat_map(names: list[str], changes: np.ndarray, groups: list[str], label: s
     ax.tick_params(length=0)
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, aspect=18, pad=0.03)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize="small", length=2)
-    bar.set_label(label, fontsize="small")
+    color_bar(ax, image, label)
     return ax
 
 

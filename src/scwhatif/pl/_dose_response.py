@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._screen_rows import screen_rows
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
+from scwhatif.pl._stored import stored, stored_rows
+from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, short_name
 from scwhatif.tl._cell_groups import ALL_CELLS
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def dose_response(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['LYZ', 'NKG7', 'random stand-ins', 'FDR < 5%']
     """
-    table = screen_rows(adata, key, ALL_CELLS if group is None else group, "scwhatif.tl.screen(adata, model, doses")
+    stored(adata, key, "by_group", "screen", "scwhatif.tl.screen(adata, model, doses")
+    table = stored_rows(adata, key, "by_group", group=ALL_CELLS if group is None else group)
     op, doses = _doses(table, targets, op, key)
     ax = axes(ax)
     if op in _AS_IS:
@@ -90,7 +91,7 @@ def dose_response(
     for i, (target, rows) in enumerate(doses.items()):
         color = colors[i % len(colors)]
         significant = (rows["padj"] < _FDR).to_numpy()
-        ax.plot(rows["value"], rows["score"], color=color, lw=1.4, label=target)
+        ax.plot(rows["value"], rows["score"], color=color, lw=1.4, label=short_name(target))
         ax.plot(rows["value"], rows["score_expected"], color=color, lw=0.9, ls="--", alpha=0.8)
         for chosen, face in ((significant, color), (~significant, "white")):
             part = rows[chosen]

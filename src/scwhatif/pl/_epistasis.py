@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._style import BACKGROUND, TEXT, axes, finish
+from scwhatif.pl._stored import stored
+from scwhatif.pl._style import BACKGROUND, TEXT, axes, color_bar, finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -71,10 +73,8 @@ def epistasis(
     >>> len(wi.pl.epistasis(adata, show=False).get_xticklabels())
     4
     """
-    if key not in adata.varp or not isinstance(adata.uns.get(key), dict):
-        msg = f"adata.varp[{key!r}] holds no epistasis; run scwhatif.tl.epistasis(adata, model, key_added={key!r})."
-        raise KeyError(msg)
-    names = _strongest(adata, key, n_top) if genes is None else list(genes)
+    result = stored(adata, key, "pairs", "epistasis", "scwhatif.tl.epistasis(adata, model", matrix="varp")
+    names = _strongest(result["pairs"], n_top) if genes is None else list(genes)
     columns = adata.var_names.get_indexer(names)
     unknown = [name for name, column in zip(names, columns, strict=True) if column < 0]
     if unknown:
@@ -95,17 +95,13 @@ def epistasis(
     ax.tick_params(length=0, labelcolor=TEXT)
     ax.set_aspect("equal")
     ax.invert_yaxis()
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=18, pad=0.02)
-    bar.set_label("epistasis (posterior s.d.)", fontsize="small")
-    bar.ax.tick_params(labelsize="small")
-    bar.outline.set_visible(False)
+    color_bar(ax, image, "epistasis (posterior s.d.)")
     ax.spines[:].set_visible(False)
     return finish(ax, show)
 
 
-def _strongest(adata: AnnData, key: str, n_top: int) -> list[str]:
+def _strongest(pairs: pd.DataFrame, n_top: int) -> list[str]:
     """Genes of the strongest pairs, in the order they appear."""
-    pairs = adata.uns[key]["pairs"]
     both = np.column_stack([pairs["gene_a"].astype(str), pairs["gene_b"].astype(str)]).ravel()
     return list(dict.fromkeys(both))[:n_top]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._latent_usage import SMALLEST_KL
+from scwhatif.pl._stored import stored
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def kl_history(
     >>> [line.get_label() for line in ax.get_lines()]
     ['z0', 'z1']
     """
-    result = _result(adata, key)
+    what = "history of the KL, which a model must have kept (model.history)"
+    result = stored(adata, key, "kl_history", what, "scwhatif.tl.latent_usage(adata, model")
     history = result["kl_history"]
     known = sorted(set(history["stage"]))
     if stage not in known:
@@ -101,17 +103,6 @@ def kl_history(
     ax.set_xlabel("epoch")
     ax.set_ylabel("KL per dimension (nats)" if dimensions else "KL, sum over dimensions (nats)")
     return finish(ax, show)
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "kl_history" not in result:
-        msg = (
-            f"adata.uns[{key!r}] holds no history of the KL; run scwhatif.tl.latent_usage(adata, model, "
-            f"key_added={key!r}) with a model that has one (model.history)."
-        )
-        raise KeyError(msg)
-    return result
 
 
 def _colors(names: list[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._label_points import label_points
+from scwhatif.pl._stored import stored, stored_rows
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, plain_log
 from scwhatif.tl._cell_groups import ALL_CELLS
 
@@ -71,7 +72,10 @@ def knockout(
     >>> len(ax.texts)
     10
     """
-    table, op = _table(adata, key, ALL_CELLS if group is None else group)
+    result = stored(adata, key, "by_group", "knockout screen", "scwhatif.tl.knockout(adata, model")
+    table = stored_rows(adata, key, "by_group", group=ALL_CELLS if group is None else group)
+    op = result[Key.uns.PARAMS]["op"]
+    done = "knockout" if op == "ko" else op
     drawn = table[(table["score"] > 0) & (table["mean_expression"] > 0)]
     order = np.lexsort((-drawn["score"].to_numpy(), drawn["pval"].to_numpy()))
     drawn = drawn.iloc[order]
@@ -96,7 +100,7 @@ def knockout(
     ax.scatter(plain["mean_expression"], plain["score"], s=9, color=TEXT, lw=0, zorder=3)
     ax.margins(0.05, 0.08)
     plain_log(ax, x=True, y=True)
-    ax.set(xlabel="mean expression per cell", ylabel=f"latent shift by {op} (posterior s.d.)")
+    ax.set(xlabel="mean expression per cell", ylabel=f"latent shift by {done} (posterior s.d.)")
     if group is not None:
         ax.set_title(group, fontsize="medium", loc="left")
     ax.legend(frameon=False, fontsize="small", handletextpad=0.2, borderaxespad=0)
@@ -109,21 +113,6 @@ def knockout(
         avoid=_along_stems(named),
     )
     return finish(ax, show)
-
-
-def _table(adata: AnnData, key: str, group: str) -> tuple[pd.DataFrame, str]:
-    """Rows of a group, and what was done to its genes."""
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "by_group" not in result:
-        msg = f"adata.uns[{key!r}] holds no knockout screen; run scwhatif.tl.knockout(adata, model, key_added={key!r})."
-        raise KeyError(msg)
-    table = result["by_group"]
-    known = [str(each) for each in table["group"].cat.categories]
-    if group not in known:
-        msg = f"group={group!r} is not in adata.uns[{key!r}]; it holds {known}."
-        raise KeyError(msg)
-    op = result[Key.uns.PARAMS]["op"]
-    return table[table["group"] == group], "knockout" if op == "ko" else op
 
 
 def _draw_expected(ax: Axes, named: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from scwhatif._keys import Key
 from scwhatif._validation import check_groups
 from scwhatif.pl._group_colors import group_colors
-from scwhatif.pl._style import BACKGROUND, TEXT, axes, finish
+from scwhatif.pl._style import BACKGROUND, TEXT, axes, finish, short_name
 from scwhatif.tl._project_shift import arrow_key
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def latent_arrows(
     )
     _draw(ax, arrows, scale, thick=groupby is not None)
     _include(ax, arrows, scale)
-    ax.set_title(f"{spec}\narrows {scale:.3g}× as long", fontsize="small", loc="left", color=TEXT)
+    ax.set_title(f"{short_name(spec, 48)}\narrows {scale:.3g}× as long", fontsize="small", loc="left", color=TEXT)
     name = basis.removeprefix("X_")
     ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[], aspect="equal")
     if colors:

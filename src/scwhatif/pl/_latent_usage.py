@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from scwhatif._keys import Key
+from scwhatif.pl._stored import stored
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def latent_usage(
     >>> ax.get_title(loc="left")
     '2 of 2 dimensions active: healthy'
     """
-    result = _result(adata, key)
+    call = "scwhatif.tl.latent_usage(adata, model"
+    result = stored(adata, key, "verdict", "usage of latent dimensions", call)
     table = result["table"]
     places = np.arange(len(table))
     active = table["active"].to_numpy(dtype=bool)
@@ -96,17 +98,6 @@ def latent_usage(
     if drawn.any():
         _draw_shares(ax, places[drawn], table["explained_share"].to_numpy()[drawn])
     return finish(ax, show)
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "verdict" not in result:
-        msg = (
-            f"adata.uns[{key!r}] holds no usage of latent dimensions; run "
-            f"scwhatif.tl.latent_usage(adata, model, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    return result
 
 
 def _draw_shares(ax: Axes, places: np.ndarray, share: np.ndarray) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from scwhatif._keys import Key
-from scwhatif.pl._style import OKABE_ITO, TEXT, finish
+from scwhatif.pl._style import OKABE_ITO, TEXT, finish, panels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +72,7 @@ def loadings(
     if unknown:
         msg = f"dims={unknown} are not in adata.varm[{key!r}]; it holds {list(table.columns)}."
         raise KeyError(msg)
-    drawn = _axes(ax, len(wanted), n_top)
+    drawn = panels(ax, len(wanted), "dimensions", per_row=_PER_ROW, size=(1.95, 0.26 * n_top + 0.8), sharex=True)
     described = adata.uns.get(key, {})
     share = described["dimensions"]["explained_share"] if described else {}
     unit = "log fold change per unit" if described and described[Key.uns.PARAMS]["log_scale"] else "loading"
@@ -96,24 +95,6 @@ def _table(adata: AnnData, key: str) -> pd.DataFrame:
         msg = f"adata.varm[{key!r}] holds no loadings; run scwhatif.tl.loadings(adata, model, key_added={key!r})."
         raise KeyError(msg)
     return table
-
-
-def _axes(ax: Axes | Sequence[Axes] | None, n: int, n_top: int) -> list[Axes]:
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        n_columns = min(n, _PER_ROW)
-        n_rows = -(-n // n_columns)
-        size = (1.9 * n_columns + 0.3, (0.26 * n_top + 0.6) * n_rows + 0.3)
-        figure, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
-        for spare in grid.flat[n:]:
-            figure.delaxes(spare)
-        return list(grid.flat[:n])
-    given = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(given) != n:
-        msg = f"ax holds {len(given)} axes for {n} dimension(s)."
-        raise ValueError(msg)
-    return given
 
 
 def _draw(ax: Axes, column: pd.Series, n_top: int) -> None:

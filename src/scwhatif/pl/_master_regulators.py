@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scwhatif._keys import Key
+from scwhatif.pl._stored import stored, stored_rows
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
 from scwhatif.tl._cell_groups import ALL_CELLS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
@@ -78,7 +78,10 @@ def master_regulators(
     >>> len(ax.get_yticklabels())
     5
     """
-    table, method, target = _table(adata, key, method, ALL_CELLS if group is None else group)
+    call = "scwhatif.tl.master_regulators(adata, model, target"
+    result = stored(adata, key, "agreement", "master regulators", call)
+    method = str(result["table"]["method"].cat.categories[0]) if method is None else method
+    table = stored_rows(adata, key, "table", method=method, group=ALL_CELLS if group is None else group)
     drawn = table[table["effect"].notna()].head(n_top)
     places = np.arange(len(drawn))
     effect = drawn["effect"].to_numpy()
@@ -100,7 +103,8 @@ def master_regulators(
     ax.set_yticks(places, list(drawn["gene"].astype(str)))
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(_LABELS[method].format(target))
+    ax.locator_params(axis="x", nbins=6)
+    ax.set_xlabel(_LABELS[method].format(result[Key.uns.PARAMS]["target_name"]))
     if group is not None:
         ax.set_title(group, loc="left", fontsize="medium")
     if ax.get_legend_handles_labels()[0]:
@@ -110,23 +114,3 @@ def master_regulators(
     finish(ax, show)
     ax.spines["left"].set_visible(False)
     return ax
-
-
-def _table(adata: AnnData, key: str, method: str | None, group: str) -> tuple[pd.DataFrame, str, str]:
-    """Rows of a method and group, and what they are about."""
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "agreement" not in result:
-        msg = (
-            f"adata.uns[{key!r}] holds no master regulators; run "
-            f"scwhatif.tl.master_regulators(adata, model, target, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    table = result["table"]
-    wanted = str(table["method"].cat.categories[0]) if method is None else method
-    for name, value in (("method", wanted), ("group", group)):
-        known = [str(each) for each in table[name].cat.categories]
-        if value not in known:
-            msg = f"{name}={value!r} is not in adata.uns[{key!r}]; it holds {known}."
-            raise KeyError(msg)
-    chosen = table[(table["method"] == wanted) & (table["group"] == group)]
-    return chosen, wanted, str(result[Key.uns.PARAMS]["target_name"])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scwhatif.pl._stored import stored
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -64,11 +66,5 @@ def value_label(params: Mapping[str, Any]) -> str:
 
 def stored_profiles(adata: AnnData, key: str) -> dict[str, Any]:
     """What ``tl.pseudo_profiles`` wrote under `key`; ``KeyError`` naming the call if it has not been run."""
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "markers" not in result or key not in adata.varm:
-        msg = (
-            f"adata holds no pseudo-profiles under {key!r}; run "
-            f"scwhatif.tl.pseudo_profiles(adata, model, groupby, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    return result
+    call = "scwhatif.tl.pseudo_profiles(adata, model, groupby"
+    return stored(adata, key, "markers", "pseudo-profiles", call, matrix="varm")

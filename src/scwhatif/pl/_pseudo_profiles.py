@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._profile_axis import stored_profiles
-from scwhatif.pl._style import axes, finish
+from scwhatif.pl._profile_axis import stored_profiles, value_label
+from scwhatif.pl._style import axes, color_bar, finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
 
 
 def pseudo_profiles(
@@ -88,14 +89,9 @@ def pseudo_profiles(
     ax.tick_params(length=0)
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=14, pad=0.015)
-    bar.outline.set_visible(False)
+    bar = color_bar(ax, image, value_label(result[Key.uns.PARAMS]).replace(" per ", "\nper "), shrink=0.8)
     if is_counts:
         _label_in_counts(bar, values.max())
-        library = float(result[Key.uns.PARAMS]["library_size"])
-        bar.set_label(f"expected counts\nper {library:,.0f}", fontsize="small")
-    else:
-        bar.set_label("expected value", fontsize="small")
     return finish(ax, show)
 
 
@@ -110,9 +106,8 @@ def _marker_genes(markers: pd.DataFrame, states: list[str], n_top: int) -> tuple
     return genes, edges[:-1]
 
 
-def _label_in_counts(bar: Any, largest: float) -> None:
+def _label_in_counts(bar: Colorbar, largest: float) -> None:
     """Ticks at whole powers of ten and zero, though the colour is ``log10(1 + counts)``."""
     counts = [0.0, *10.0 ** np.arange(0, np.floor(np.log10(max(largest, 1.0))) + 1)]
     bar.set_ticks(np.log10(1 + np.array(counts)), labels=[f"{count:,.0f}" for count in counts])
-    bar.ax.tick_params(labelsize="small", length=2)
     bar.ax.minorticks_off()

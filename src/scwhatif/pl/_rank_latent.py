@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._style import TEXT, axes, finish
+from scwhatif.pl._stored import stored
+from scwhatif.pl._style import TEXT, axes, color_bar, finish
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,8 @@ def rank_latent(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['type_0', 'type_1', 'type_2']
     """
-    result = _result(adata, key)
+    call = "scwhatif.tl.rank_latent(adata, groupby"
+    result = stored(adata, key, "floors", "ranking of latent dimensions", call)
     table = result["table"]
     dims, groups = list(table["dimension"].cat.categories), list(table["group"].cat.categories)
     high = (table["auc"] - 0.5) * table["direction"] + 0.5
@@ -101,23 +103,10 @@ def rank_latent(
     ax.invert_yaxis()
     if floors:
         _write_floors(ax, result["floors"])
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, aspect=16, pad=0.02, ticks=[0, 0.5, 1])
-    bar.ax.set_yticklabels(["0\nlow end", "0.5", "1\nhigh end"], fontsize="small")
-    bar.set_label("AUC, group against all others", fontsize="small")
-    bar.outline.set_visible(False)
+    bar = color_bar(ax, image, "AUC, group against all others", ticks=[0, 0.5, 1])
+    bar.ax.set_yticklabels(["0\nlow end", "0.5", "1\nhigh end"])
     ax.spines[:].set_visible(False)
     return finish(ax, show)
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "floors" not in result:
-        msg = (
-            f"adata.uns[{key!r}] holds no ranking of latent dimensions; run "
-            f"scwhatif.tl.rank_latent(adata, groupby, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    return result
 
 
 def _positions(rows: pd.DataFrame, dims: list[str], groups: list[str]) -> tuple[np.ndarray, np.ndarray]:

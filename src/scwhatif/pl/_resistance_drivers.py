@@ -8,11 +8,11 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._label_points import label_points
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
+from scwhatif.pl._stored import stored, stored_rows
+from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, short_name
 from scwhatif.tl._cell_groups import ALL_CELLS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
@@ -70,7 +70,9 @@ def resistance_drivers(
     >>> len(ax.texts)
     3
     """
-    table, inhibited, reference = _table(adata, key, ALL_CELLS if group is None else group)
+    call = "scwhatif.tl.resistance_drivers(adata, model, inhibited, reference=…"
+    made = stored(adata, key, "coalitions", "resistance drivers", call)[Key.uns.PARAMS]
+    table = stored_rows(adata, key, "table", group=ALL_CELLS if group is None else group)
     drawn = table[table["after"].notna()]
     named = drawn.head(n_top)
     significant = (drawn["synergy_padj"] < _FDR).to_numpy()
@@ -93,27 +95,10 @@ def resistance_drivers(
             zorder=3,
         )
     ax.margins(0.08)
+    ax.locator_params(nbins=5)
     ax.set(xlabel="change of distance, gene alone", ylabel="change of distance, after inhibition")
-    where = f"{inhibited} → {reference}" if group is None else f"{group}: {inhibited} → {reference}"
-    ax.set_title(where, loc="left", fontsize="medium")
+    where = f"{short_name(made['inhibited'])} → {made['reference_name']}"
+    ax.set_title(where if group is None else f"{group}: {where}", loc="left", fontsize="medium")
     ax.legend(frameon=False, fontsize="small", handletextpad=0.4, borderaxespad=0)
     label_points(ax, named["single"], named["after"], list(named["gene"].astype(str)), color=TEXT, avoid=values)
     return finish(ax, show)
-
-
-def _table(adata: AnnData, key: str, group: str) -> tuple[pd.DataFrame, str, str]:
-    """Rows of a group, what was inhibited, and where cells should get to."""
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "coalitions" not in result:
-        msg = (
-            f"adata.uns[{key!r}] holds no resistance drivers; run scwhatif.tl.resistance_drivers(adata, model, "
-            f"inhibited, reference=…, key_added={key!r})."
-        )
-        raise KeyError(msg)
-    table = result["table"]
-    known = [str(each) for each in table["group"].cat.categories]
-    if group not in known:
-        msg = f"group={group!r} is not in adata.uns[{key!r}]; it holds {known}."
-        raise KeyError(msg)
-    made = result[Key.uns.PARAMS]
-    return table[table["group"] == group], str(made["inhibited"]), str(made["reference_name"])

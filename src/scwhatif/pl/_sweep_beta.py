@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scwhatif._keys import Key
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, finish, plain_log
+from scwhatif.pl._stored import stored
+from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, finish, panels, plain_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ _LABELS = {
     "stability": "stability over seeds",
 }
 _DEFAULT = ("elbo_gain", "reconstruction", "n_active", "max_correlation", "stability", "auc", "LMS-SMI", "LMS-SPN")
-_N_COLUMNS = 4
 _MARGIN = 1.3
 _FAILED = ("total_collapse", "diverged")
 
@@ -84,7 +84,7 @@ def sweep_beta(
     >>> [panel.get_title(loc="left") for panel in panels]
     ['held-out gain over no code (nats)', 'active dimensions']
     """
-    result = _result(adata, key)
+    result = stored(adata, key, "recommended_beta", "sweep", "scwhatif.tl.sweep_beta(adata, betas")
     table, summary = result["table"], result["summary"]
     known = [name for name in summary if not name.endswith("_sd") and name != "beta"]
     measured = [name for name in _DEFAULT if name in known and summary[name].notna().any()]
@@ -94,10 +94,10 @@ def sweep_beta(
         msg = f"metrics={unknown or drawn} are not in adata.uns[{key!r}]; it holds {known}."
         raise KeyError(msg)
 
-    panels = _panels(ax, len(drawn))
+    made = panels(ax, len(drawn), "metrics", per_row=4, size=(2.6, 2.2))
     recommended = float(result["recommended_beta"])
     failed = table["verdict"].isin(_FAILED)
-    for panel, name in zip(panels, drawn, strict=True):
+    for panel, name in zip(made, drawn, strict=True):
         if np.isfinite(recommended):
             panel.axvline(recommended, color=TEXT, lw=1, ls=":")
         panel.plot(summary["beta"], summary[name], color=OKABE_ITO["blue"], lw=1.5)
@@ -117,7 +117,7 @@ def sweep_beta(
         panel.tick_params(labelsize="small")
         finish(panel, show=False)
     if np.isfinite(recommended):
-        panels[0].annotate(
+        made[0].annotate(
             "recommended",
             (recommended, 0.1),
             xycoords=("data", "axes fraction"),
@@ -126,32 +126,5 @@ def sweep_beta(
             fontsize="x-small",
             color=TEXT,
         )
-    finish(panels[-1], show)
-    return panels
-
-
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "recommended_beta" not in result:
-        msg = f"adata.uns[{key!r}] holds no sweep; run scwhatif.tl.sweep_beta(adata, betas, key_added={key!r})."
-        raise KeyError(msg)
-    return result
-
-
-def _panels(ax: Axes | Sequence[Axes] | None, n: int) -> list[Axes]:
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        n_columns = min(n, _N_COLUMNS)
-        n_rows = -(-n // n_columns)
-        figure, grid = plt.subplots(
-            n_rows, n_columns, figsize=(2.6 * n_columns, 2.2 * n_rows), layout="constrained", squeeze=False
-        )
-        for left_over in grid.flat[n:]:
-            figure.delaxes(left_over)
-        return list(grid.flat[:n])
-    given: list[Axes] = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(given) != n:
-        msg = f"ax holds {len(given)} axes for {n} metrics; give one each."
-        raise ValueError(msg)
-    return given
+    finish(made[-1], show)
+    return made

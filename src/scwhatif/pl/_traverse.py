@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._profile_axis import profile_axis, value_label
-from scwhatif.pl._style import OKABE_ITO, axes, finish, plain_log
+from scwhatif.pl._stored import stored
+from scwhatif.pl._style import OKABE_ITO, axes, color_bar, finish, plain_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,8 @@ def traverse(
     >>> len(ax.get_yticklabels()), ax.get_xlabel()
     (10, 'z0')
     """
-    result = _result(adata, key)
+    call = "scwhatif.tl.traverse(adata, model, dim"
+    result = stored(adata, key, "monotone_fraction", "traversal", call, matrix="varm")
     if kind not in ("heatmap", "lines"):
         msg = f"kind={kind!r} must be 'heatmap' or 'lines'."
         raise ValueError(msg)
@@ -110,14 +112,6 @@ def traverse(
     return finish(ax, show)
 
 
-def _result(adata: AnnData, key: str) -> dict[str, Any]:
-    result = adata.uns.get(key)
-    if not isinstance(result, dict) or "monotone_fraction" not in result or key not in adata.varm:
-        msg = f"adata holds no traversal under {key!r}; run scwhatif.tl.traverse(adata, model, dim, key_added={key!r})."
-        raise KeyError(msg)
-    return result
-
-
 def _top_names(top: pd.DataFrame, n_top: int) -> list[str]:
     """What rises, then what falls, most first and last."""
     change = "difference" if "difference" in top else "log2_fold_change"
@@ -147,10 +141,7 @@ def _heat_map(
     ax.tick_params(length=0)
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, aspect=18, pad=0.03)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize="small", length=2)
-    bar.set_label(f"{'change' if pseudo_count is None else 'log2 fold change'} from the mean step", fontsize="small")
+    color_bar(ax, image, f"{'change' if pseudo_count is None else 'log2 fold change'} from the mean step")
     return ax
 
 
@@ -221,8 +212,5 @@ def _spectra(
     for value, profile in zip(values, profiles.T, strict=True):
         ax.plot(positions, profile, color=colors.to_rgba(value), lw=1.0)
     ax.margins(x=0)
-    bar = ax.figure.colorbar(colors, ax=ax, shrink=0.8, aspect=18, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize="small", length=2)
-    bar.set_label(dim, fontsize="small")
+    color_bar(ax, colors, dim, shrink=0.8)
     return ax

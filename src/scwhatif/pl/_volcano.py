@@ -8,8 +8,8 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._label_points import label_points
-from scwhatif.pl._screen_rows import screen_rows
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
+from scwhatif.pl._stored import stored, stored_rows
+from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, short_name
 from scwhatif.tl._cell_groups import ALL_CELLS
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def volcano(
     """
     from matplotlib.ticker import MaxNLocator
 
-    table = screen_rows(adata, key, ALL_CELLS if group is None else group, "scwhatif.tl.knockout(adata, model")
+    stored(adata, key, "by_group", "screen", "scwhatif.tl.knockout(adata, model")
+    table = stored_rows(adata, key, "by_group", group=ALL_CELLS if group is None else group)
     pval, padj = ("pval_donor", "padj_donor") if donors else ("pval", "padj")
     if pval not in table:
         msg = f"adata.uns[{key!r}] was run without donors; run it with donor= the column of obs that holds them."
@@ -108,6 +109,6 @@ def volcano(
         ax.set_title(group, fontsize="medium", loc="left")
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.legend(frameon=False, fontsize="small", handletextpad=0.2, borderaxespad=0)
-    named = drawn[what].astype(str).head(n_top)
-    label_points(ax, x[: len(named)], y[: len(named)], list(named), color=TEXT)
+    named = [short_name(name) for name in drawn[what].astype(str).head(n_top)]
+    label_points(ax, x[: len(named)], y[: len(named)], named, color=TEXT)
     return finish(ax, show)

@@ -54,7 +54,9 @@ def shuffled_pval(
 ) -> float:
     """p-value of the mean average precision when identities are exchanged.
 
-    Cells of one identity in one exam keep a common label, because they are alike whatever the identity means.
+    Cells of one identity in one exam keep a common label, because they are alike whatever the identity means. Where
+    exams hold several identities (plates, donors), labels are exchanged within each exam; where every exam is of one
+    identity (guides), among exams.
 
     Parameters
     ----------
@@ -80,12 +82,14 @@ def shuffled_pval(
     if not n_permutations:
         return np.nan
     exam = settings["exam"]
-    unit = np.arange(len(identity))
+    unit, blocks = np.arange(len(identity)), np.zeros(len(identity), np.int64) if block is None else block
     if exam is not None:
-        keys = np.column_stack([identity, exam] + ([] if block is None else [block]))
-        unit = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+        units, unit = np.unique(np.column_stack([identity, exam, blocks]), axis=0, return_inverse=True)
+        unit = unit.ravel()
+        if len(np.unique(units[:, 1])) < len(np.unique(units[:, :2], axis=0)):
+            blocks = np.unique(np.column_stack([blocks, exam]), axis=0, return_inverse=True)[1].ravel()
     first = np.unique(unit, return_index=True)[1]
-    of_unit, blocks = identity[first], np.zeros(len(first), int) if block is None else block[first]
+    of_unit, blocks = identity[first], blocks[first]
     shuffled = np.empty((n_permutations, len(identity)), np.int64)
     order = np.argsort(blocks, kind="stable")
     for i in range(n_permutations):
@@ -94,5 +98,6 @@ def shuffled_pval(
         shuffled[i] = mixed[unit]
     asked = draw_evenly(queries, identity, _NULL_QUERIES, rng)
     table = retrieval_scores(codes, identity, queries=asked, shuffled=shuffled, **settings)
-    null = np.nanmean(table[[f"shuffled_{i}" for i in range(n_permutations)]].to_numpy(), axis=0)
-    return float((1 + (null >= table["ap"].mean()).sum()) / (1 + n_permutations))
+    # a shuffle may leave a query, or all of them, without an answer
+    null = table[[f"shuffled_{i}" for i in range(n_permutations)]].mean().dropna()
+    return float((1 + (null >= table["ap"].mean()).sum()) / (1 + len(null)))

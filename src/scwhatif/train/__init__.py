@@ -4,5 +4,4 @@ from scwhatif.train._divergence import TrainingDivergedError
 from scwhatif.train._embedding_monitor import EmbeddingMonitor
 from scwhatif.train._training_plan import TrainingPlan
 
-__all__ = ["TrainingDivergedError", "TrainingPlan"]
-    "EmbeddingMonitor",
+__all__ = ["EmbeddingMonitor", "TrainingDivergedError", "TrainingPlan"]

@@ -108,7 +108,18 @@ class EmbeddingMonitor(Callback):
         return pd.DataFrame(self._rows)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the cells and look at the untrained model."""
+        """Draw the cells and look at the untrained model.
+
+        Parameters
+        ----------
+        trainer, pl_module
+            As Lightning passes them.
+
+        Raises
+        ------
+        KeyError
+            ``identity_key`` or ``exam_key`` is no column of ``obs``.
+        """
         model = trainer._model  # type: ignore[attr-defined]
         adata = model.adata
         for key in (self.identity_key, self.exam_key):
