@@ -46,6 +46,11 @@ class EmbeddingMonitor(Callback):
     seed
         Draws the cells.
 
+    Raises
+    ------
+    ValueError
+        A setting is out of range or not known, or ``exam_key`` comes without ``identity_key``.
+
     Attributes
     ----------
     table_
