@@ -1,4 +1,6 @@
+import gc
 import random
+import weakref
 from contextlib import suppress
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import scvi
 import torch
 
-from scwhatif._compat import infer, minified_type, registered, registered_data, seeded
+from scwhatif._compat import forgetting, infer, minified_type, registered, registered_data, seeded
 from scwhatif.datasets import simulate_factors
 from scwhatif.model import BetaLinearSCVI
 
@@ -87,6 +89,37 @@ def test_registered_data_are_what_the_data_loader_reads(fitted):
     for key, values in fields.items():
         assert torch.as_tensor(values).dtype == loaded[key].dtype
         np.testing.assert_array_equal(values, loaded[key])
+
+
+def test_new_data_are_not_kept_alive(fitted):
+    model, adata = fitted
+    registered_data(model, adata)
+    forgotten = []
+    for _ in range(10):
+        new = adata.copy()
+        registered_data(model, new)
+        with forgetting(model):
+            model._validate_anndata(new)
+        forgotten.append(weakref.ref(new))
+    new = None
+    gc.collect()
+    assert [reference() for reference in forgotten] == [None] * 10
+    # what a model knew before, it goes on knowing, its own data first of all
+    known = adata.copy()
+    model._validate_anndata(known)
+    registered_data(model, known)
+    kept = [model.get_anndata_manager(each, required=True).adata for each in (adata, known)]
+    assert kept[0] is adata
+    assert kept[1] is known
+
+
+def test_a_model_loaded_without_data_keeps_the_first(fitted, tmp_path):
+    model, adata = fitted
+    model.save(str(tmp_path / "model"))
+    loaded = BetaLinearSCVI.load(str(tmp_path / "model"), adata=False)
+    registered_data(loaded, new := adata.copy())
+    assert loaded.adata is new
+    assert loaded.get_anndata_manager(new, required=True) is loaded.adata_manager
 
 
 def test_inference_is_the_model_s_and_leaves_no_trace(fitted):

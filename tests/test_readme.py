@@ -19,6 +19,7 @@ def test_ten_lines_run_as_written(tmp_path):
         [sys.executable, "-c", quick + check], capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
+    assert (tmp_path / "rank_latent.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_pictures_of_the_readme_exist():

@@ -200,14 +200,22 @@ def test_empty_cells_are_counted_and_the_first_few_named():
     names = pd.Index([f"c{i}" for i in range(8)])
     message = r"X has 8 cell\(s\) without any count: 'c0', 'c1', 'c2', 'c3', 'c4', … \(3 more\)\..*filter_cells"
     with pytest.raises(ValueError, match=message):
-        v.check_nonempty_cells(x, names, "X")
+        v.check_count_matrix(x, names, "X")
 
 
 def test_stored_zeros_do_not_fill_a_cell():
     x = sparse.csr_matrix((np.array([0.0, 1.0]), np.array([0, 1]), np.array([0, 1, 2])), shape=(2, 2))
     for kind in (x, x.tocsc()):
         with pytest.raises(ValueError, match="'a'"):
-            v.check_nonempty_cells(kind, ["a", "b"], "X")
+            v.check_count_matrix(kind, ["a", "b"], "X")
+
+
+def test_choices_are_put_in_order():
+    assert v.check_choices(["gene", "pca", "gene"], ("pca", "ica", "gene"), name="floors") == ["pca", "gene"]
+    assert v.check_choices([], ("pca",), name="floors") == []
+    for wrong in (["umap"], "pca"):
+        with pytest.raises(ValueError, match=r"floors=.*must be a list of some of \['pca', 'gene'\]"):
+            v.check_choices(wrong, ("pca", "gene"), name="floors")
 
 
 def test_obs_key(adata):

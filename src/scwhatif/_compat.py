@@ -21,9 +21,12 @@ from scwhatif._validation import check_var_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mudata import MuData
+
 __all__ = [
     "RegisteredData",
     "StrictVarNamesMixin",
+    "forgetting",
     "generate",
     "get_max_epochs_heuristic",
     "infer",
@@ -68,7 +71,7 @@ def minified_type(adata: AnnData) -> str | None:
 
 
 @contextmanager
-def registered(model_class: Any, adata: AnnData, **setup: Any) -> Iterator[None]:
+def registered(model_class: Any, adata: AnnData | MuData, **setup: Any) -> Iterator[None]:
     """Register ``adata`` with a model class inside the block, and leave no trace of it in the class after it.
 
     Parameters
@@ -76,18 +79,39 @@ def registered(model_class: Any, adata: AnnData, **setup: Any) -> Iterator[None]
     model_class
         Class of the scvi-tools kind.
     adata
-        Given to ``setup_anndata``, which writes its bookkeeping into it.
+        AnnData or MuData, given to ``setup_anndata`` or ``setup_mudata``, which writes its bookkeeping into it.
     **setup
-        Further arguments of ``setup_anndata``.
+        Further arguments of the set-up.
     """
     try:
-        model_class.setup_anndata(adata, **setup)
+        set_up = model_class.setup_mudata if hasattr(adata, "mod") else model_class.setup_anndata
+        set_up(adata, **setup)
         yield
     finally:
         # the public deregister_manager needs a model, which there is none of where its construction failed
         uuid = adata.uns.get(_SCVI_UUID_KEY)
         for store in (model_class._setup_adata_manager_store, *model_class._per_instance_manager_store.values()):
             store.pop(uuid, None)
+
+
+@contextmanager
+def forgetting(model: Any) -> Iterator[None]:
+    """Have a model forget the data it meets inside the block; it would keep them alive as long as itself.
+
+    Parameters
+    ----------
+    model
+        A model of the scvi-tools kind. Data it knew before it goes on knowing.
+    """
+    managers = model._per_instance_manager_store.setdefault(model.id, {})
+    known = set(managers)
+    try:
+        yield
+    finally:
+        for uuid in set(managers) - known:
+            # a model loaded without data takes the first it is given for its own
+            if managers[uuid] is not model.adata_manager:
+                del managers[uuid]
 
 
 def generate(module: Any, tensors: dict[str, Any], inferred: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +148,7 @@ def registered_data(model: Any, adata: AnnData) -> RegisteredData:
     model
         A model of the scvi-tools kind.
     adata
-        The model's own data or data like it, which are then registered with the model.
+        The model's own data or data like it, which the model does not keep.
 
     Returns
     -------
@@ -136,8 +160,9 @@ def registered_data(model: Any, adata: AnnData) -> RegisteredData:
     ValueError
         The features of ``adata`` are not the model's.
     """
-    model._validate_anndata(adata)
-    manager = model.get_anndata_manager(adata, required=True)
+    with forgetting(model):
+        model._validate_anndata(adata)
+        manager = model.get_anndata_manager(adata, required=True)
     values = {key: manager.get_from_registry(key) for key in manager.data_registry}
     x = values.pop(REGISTRY_KEYS.X_KEY)
     # minified data register the name of their kind too, which is not a field of cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from anndata import AnnData
+
+T = TypeVar("T")
 
 # Entries of the dense shape per block: 4M float64 are 32 MiB, the most any check holds at once for in-memory input.
 _BLOCK_ENTRIES = 2**22
@@ -106,6 +108,14 @@ def check_groups(adata: AnnData, key: str, *, name: str = "groupby", min_groups:
             msg += " If this is a continuous variable made a category, cut it into groups, for instance with pd.qcut."
         raise ValueError(msg)
     return groups
+
+
+def check_choices(chosen: Sequence[T], known: Sequence[T], *, name: str) -> list[T]:
+    """Return what was `chosen`, each once and in the order of what is `known`; ``ValueError`` for anything else."""
+    if isinstance(chosen, str) or not set(chosen) <= set(known):
+        msg = f"{name}={chosen!r} must be a list of some of {list(known)}, which may be empty."
+        raise ValueError(msg)
+    return [each for each in known if each in chosen]
 
 
 def iter_blocks(x: Any, *, max_entries: int = _BLOCK_ENTRIES) -> Iterator[tuple[int, int, Any]]:
@@ -296,13 +306,8 @@ def check_finite(x: Any, *, name: str) -> None:
     _raise_nonfinite(_scan(x, name=name, finite_only=True), name)
 
 
-def check_nonempty_cells(x: Any, obs_names: Sequence[str] | pd.Index, name: str) -> None:
-    """Raise ``ValueError`` naming the cells of `x` that hold nothing but zeros."""
-    _raise_empty_cells(_scan(x, name=name), obs_names, name)
-
-
 def check_count_matrix(x: Any, obs_names: Sequence[str] | pd.Index, name: str) -> None:
-    """:func:`check_counts` and :func:`check_nonempty_cells` together, in a single pass over `x`."""
+    """:func:`check_counts`, and ``ValueError`` naming the cells without any count, in a single pass over `x`."""
     found = _scan(x, name=name)
     _raise_not_counts(found, name)
     _raise_empty_cells(found, obs_names, name)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from scwhatif.engine import EncoderPlan, Item, Screen, ScreenSums, encoder_plan, read_rows
+from scwhatif.engine import EncoderPlan, Item, Screen, ScreenSums, encoder_plan
 from scwhatif.engine._general_plan import GeneralPlan
 from scwhatif.module import BetaLinearVAE
 from scwhatif.perturbation import Perturbation
@@ -199,15 +199,6 @@ def test_dask_arrays_are_streamed(compiled: EncoderPlan):
     dense = da.from_array(matrix(), chunks=(13, -1))
     assert_same(screen(compiled, dense, chunk_cells=8).run(), wanted, 0)
     assert_same(screen(compiled, dense.map_blocks(sparse.csr_matrix), chunk_cells=8).run(), wanted, 0)
-
-
-def test_rows_of_anything_are_sorted_and_without_zeros():
-    x = sparse.csr_matrix((np.array([1.0, 0, 2, 3]), [3, 1, 0, 0], [0, 4]), shape=(1, 5))
-    rows = read_rows(x, slice(0, 1))
-    assert rows.dtype == np.float32
-    np.testing.assert_array_equal(rows.indices, [0, 3])
-    np.testing.assert_array_equal(rows.data, [5, 1])
-    assert x.nnz == 4
 
 
 @pytest.mark.slow

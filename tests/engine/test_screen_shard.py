@@ -61,6 +61,25 @@ def test_shards_add_up(task: ShardTask):
         np.testing.assert_array_equal(getattr(total, name), values)
 
 
+def test_digests_add_up_and_tell_values_and_places_apart(task: ShardTask):
+    def digest(x: sparse.csr_matrix, first_row: int = 0) -> int:
+        return int(task.digest(first_row, x, np.zeros(x.shape[0], np.int64))[0])
+
+    x = cells()
+    assert digest(x) == (digest(x[:7]) + digest(x[7:], 7)) % 2**64
+    assert shares(task, slice(0, 20)).digest.tolist() == [0]
+    assert shares(replace(task, fingerprint=True), slice(3, 20)).digest.tolist() == [digest(x[3:], 3)]
+    others = []
+    for row, column, value in ((4, x[4].indices[0], 9.5), (4, x[4].indices[0], 0)):
+        other = x.tolil()
+        other[row, column] = value
+        others.append(digest(sparse.csr_matrix(other)))
+    order = np.arange(N_CELLS)
+    order[[4, 9]] = order[[9, 4]]
+    found = [digest(x), digest(x, 1), digest(x[order]), digest(x[:, ::-1].tocsr()), *others]
+    assert len(set(found)) == len(found)
+
+
 def test_counting_equals_running(task: ShardTask):
     groups = np.arange(N_CELLS) % 2
     counts = task.count(0, cells(), groups)

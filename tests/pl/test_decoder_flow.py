@@ -70,6 +70,7 @@ def test_paths_end_with_a_cross_where_cells_end(adata: AnnData):
     assert [cross.get_xdata()[0] for cross in crosses] == table["n_steps"].tolist()
     assert ax.get_legend().get_texts()[-1].get_text() == "end of the cells"
     assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == f"{adata.uns['groups']['params']['gene']}, expected counts per 10,000"
     assert wi.pl.decoder_flow(adata, kind="path", show=False).get_legend() is None
 
 

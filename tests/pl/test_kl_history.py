@@ -10,6 +10,7 @@ import pytest
 
 import scwhatif as wi
 from scwhatif.pl._kl_history import _spread
+from scwhatif.pl._style import OKABE_ITO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,17 @@ def test_the_sum_where_dimensions_were_not_logged(trained: AnnData):
     (line,) = ax.get_lines()
     assert line.get_xydata().tolist() == [[1, 1.4], [3, 2.1]]
     assert "sum over dimensions" in ax.get_ylabel()
+
+
+def test_a_colour_that_comes_again_is_dashed(trained: AnnData):
+    result = trained.uns["latent_usage"]
+    names = [f"z{i}" for i in range(len(OKABE_ITO) + 1)]
+    for name in names[2:]:
+        result["kl_history"][name] = result["kl_history"]["z0"]
+    result["table"] = pd.DataFrame({"active": True}, index=names)
+    lines = {line.get_label(): line for line in wi.pl.kl_history(trained, show=False).get_lines()}
+    assert [lines[name].get_linestyle() for name in names] == ["-"] * len(OKABE_ITO) + ["--"]
+    assert lines[names[0]].get_color() == lines[names[-1]].get_color()
 
 
 def test_a_collapse_is_not_blown_up(trained: AnnData):

@@ -84,7 +84,9 @@ def test_color_bar(ax: plt.Axes):
         ("MYC:x2 + TP53:ko", "MYC:x2 + TP53:ko"),
         ("down{STMN2,NEFL}:x0.5 + {JUN,FOS}:ko", "down:x0.5 + {JUN,FOS}:ko"),
         ("down{STMN2,NEFL}", "down"),
-        ("{STMN2,NEFL,JUN,FOS,ATF3,SOX11}", "{STMN2,NEFL,JUN,FOS,ATF3,SO…"),
+        ("{STMN2,NEFL}:ko + {JUN,FOS}", "{STMN2,NEFL}:ko + {JUN,FOS}"),
+        ("{STMN2,NEFL,JUN,FOS,ATF3}:x0.5 + MYC:x2", "{STMN2 +4}:x0.5 + MYC:x2"),
+        ("{STMN2,NEFL}:ko + ATF3:x0.5 + MYC:x2", "{STMN2 +1}:ko + ATF3:x0.5 +…"),
     ],
 )
 def test_short_names(text: str, short: str):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anndata as ad
 import numpy as np
 import pytest
 import scvi
@@ -9,6 +13,9 @@ import scwhatif as wi
 from scwhatif._compat import seeded
 from scwhatif.tl import _edited_cells
 from scwhatif.tl._edited_cells import check_changed, encode_edited
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPEC = wi.Perturbation.parse("{gene_0,gene_3}:ko + gene_5:x3 + gene_7:+2")
 
@@ -67,6 +74,40 @@ def test_neither_chunks_nor_formats_matter(trained, entries: int, monkeypatch: p
         found = encode_edited(other, model, spec, library="renorm", seed=3)
         np.testing.assert_array_equal(found.rows, whole.rows)
         np.testing.assert_allclose(found.new_mean, whole.new_mean, atol=1e-5)
+
+
+def test_data_on_disk_are_read_once(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    adata, model = trained
+    spec = wi.Perturbation.parse("gene_1:thin0.5 + gene_2:x2")
+    whole = encode_edited(adata, model, spec, library="renorm", seed=3)
+    other = adata.copy()
+    other.X = sparse.csc_matrix(adata.layers["raw"])
+    del other.layers["raw"]
+    other.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    reads = []
+    to_memory = type(backed.X).to_memory
+    monkeypatch.setattr(type(backed.X), "to_memory", lambda self: reads.append(1) or to_memory(self))
+    monkeypatch.setattr(_edited_cells, "_BLOCK_ENTRIES", 140)
+    source = _edited_cells.encoder_source(adata, model)
+    monkeypatch.setattr(_edited_cells, "encoder_source", lambda *_: replace(source, x=backed.X))
+    found = encode_edited(adata, model, spec, library="renorm", seed=3)
+    np.testing.assert_array_equal(found.rows, whole.rows)
+    np.testing.assert_array_equal(found.total, whole.total)
+    np.testing.assert_allclose(found.new_mean, whole.new_mean, atol=1e-5)
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("library", ["original", "renorm"])
+def test_draws_are_those_of_a_screen(trained, library: str):
+    adata, model = trained
+    text = "{gene_1,gene_6}:thin0.5 + gene_2:x2"
+    found = encode_edited(adata, model, wi.Perturbation.parse(text), library=library, seed=4)
+    wi.tl.screen(adata, model, ["gene_8:thin0.1", text], library=library, n_null=0, seed=4, progress=False)
+    rotation = model.module.rotation.numpy()
+    wanted = (found.new_mean - found.mean).sum(axis=0) @ rotation / adata.n_obs
+    np.testing.assert_allclose(adata.uns["screen"]["shift"][1], wanted, atol=1e-6)
+    assert adata.uns["screen"]["by_group"]["n_cells"].tolist()[1] == len(found.rows)
 
 
 def test_the_seed_thins(trained):

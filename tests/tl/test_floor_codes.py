@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from scwhatif.tl import _floor_codes
-from scwhatif.tl._floor_codes import check_floors, floor_codes, log_normalised
+from scwhatif.tl._floor_codes import floor_codes, log_normalised
 
 
 @pytest.fixture
@@ -15,14 +15,6 @@ def data() -> np.ndarray:
     """Two heavy-tailed sources mixed into twelve genes."""
     rng = np.random.default_rng(0)
     return rng.laplace(size=(400, 2)) @ rng.normal(size=(2, 12)) + 0.05 * rng.normal(size=(400, 12))
-
-
-def test_order_and_unknown():
-    assert check_floors(["gene", "pca", "gene"]) == ["pca", "gene"]
-    assert check_floors([]) == []
-    for wrong in (["umap"], "pca"):
-        with pytest.raises(ValueError, match="must be a list of some of"):
-            check_floors(wrong)
 
 
 def test_normalises_counts_only():

@@ -86,3 +86,16 @@ def test_minified_data_keep_marginals_only(adata):
     np.testing.assert_array_equal(found.rotation, np.eye(3))
     np.testing.assert_allclose(found.mean, expected[0], rtol=1e-6)
     np.testing.assert_allclose(found.var, expected[1], rtol=1e-6)
+
+
+def test_the_model_does_not_keep_the_data(adata):
+    wi.model.BetaLinearSCVI.setup_anndata(adata)
+    model = wi.model.BetaLinearSCVI(adata, n_latent=3, seed=0)
+    model.train(1, seed=0, **SILENT)
+    known = len(model._per_instance_manager_store[model.id])
+    for _ in range(3):
+        new = adata.copy()
+        gaussian_posterior(model, new)
+        wi.tl.perturb(new, model, f"{adata.var_names[0]}:ko", progress=False)
+        wi.tl.latent_usage(new, model)
+    assert len(model._per_instance_manager_store[model.id]) == known

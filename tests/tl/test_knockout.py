@@ -319,6 +319,43 @@ def test_a_gene_of_one_donor_only_is_not_significant_over_donors():
     assert found["n_donors"].iloc[planted] == 4
 
 
+def test_an_axis_is_that_of_master_regulators(adata: AnnData, model: BetaLinearSCVI, tmp_path: Path):
+    import anndata as ad
+
+    with_donors(adata)
+    settings = {"groupby": "cell_type", "donor": "donor", "min_cells": 2, "n_null": 25}
+    target = ("cell_type", "type_1")
+    some = ["gene_8", "gene_3"]
+    wi.tl.master_regulators(adata, model, target, candidates=some, progress=False, **settings)
+    wanted = adata.uns["master_regulators"]["table"].set_index(["group", "gene"])
+    found = run(adata, model, some, axis=target, pairs="layer", **settings)
+    plain = run(adata.copy(), model, some, **settings)
+    pd.testing.assert_frame_equal(found[plain.columns], plain)
+    pairs = found.reset_index()[["group", "gene"]].to_records(index=False).tolist()
+    names = {"shift": "effect", **{name: name for name in ("low", "high", "null_sd", "pval_rank", "pval", "padj")}}
+    assert set(found) - set(plain) == {f"axis_{name}" for name in names}
+    tested = wanted.loc[pairs, "effect"].notna().to_numpy()
+    assert tested.any()
+    for mine, theirs in names.items():
+        expected = wanted.loc[pairs, theirs].where(tested)
+        np.testing.assert_allclose(found[f"axis_{mine}"], expected, rtol=1e-4, atol=1e-6, err_msg=mine)
+    of_gene = adata.var.loc[found.loc["all"].index, "knockout_axis_shift"]
+    np.testing.assert_array_equal(of_gene, found.loc["all", "axis_shift"])
+    assert adata.var["knockout_axis_padj"].notna().sum() <= 2
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    back = ad.read_h5ad(tmp_path / "x.h5ad").uns["knockout"]
+    assert list(back["params"]["axis"]) == list(target)
+    pd.testing.assert_frame_equal(back["by_group"], adata.uns["knockout"]["by_group"])
+
+
+def test_a_dimension_is_a_column_of_the_shift(adata: AnnData, model: BetaLinearSCVI):
+    found = run(adata, model, axis="z2", n_null=0)
+    np.testing.assert_allclose(found["axis_shift"], adata.varm["knockout_shift"][:, 2], atol=1e-9)
+    assert found["axis_pval"].isna().all()
+    with pytest.raises(KeyError, match="target='z9' is neither an axis"):
+        wi.tl.knockout(adata, model, axis="z9", progress=False)
+
+
 def test_copy_leaves_the_original_and_the_data_alone(adata: AnnData, model: BetaLinearSCVI):
     x = adata.X.copy()
     out = wi.tl.knockout(adata, model, progress=False, copy=True)

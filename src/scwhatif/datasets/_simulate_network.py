@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.special import expit
 
 from scwhatif._keys import Key
+from scwhatif.datasets._regulatory_network import RegulatoryNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +17,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# Expression, relative to the gene's own baseline, at which activity is half of its maximum.
-_HALF, _HALF_REDUNDANT = 1.0, 0.1
 # Log-rate of redundant genes in the cell type that does without their process.
 _SILENT = -5.0
 # Regulators are expressed enough to be seen: mean and standard deviation of their baseline, on the log-rate.
 _REGULATOR_BASELINE = (1.0, 0.3)
-_EFFECT_LOG_SD = 0.25
 _DISPERSION_LOG_SD = 0.3
 
 
@@ -202,7 +197,7 @@ def simulate_network(
     _check(params)
     rng = np.random.default_rng(seed)
 
-    network = _Network.draw(
+    network = RegulatoryNetwork.draw(
         rng, n_vars, (n_masters, n_regulators, n_redundant_pairs), n_targets, n_decoys, effect, share_repressed
     )
     n_drivers = network.n_drivers
@@ -263,98 +258,13 @@ def simulate_network(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Network:
-    """Drivers come first among the genes: masters, regulators, then redundant genes pair by pair."""
-
-    n_masters: int
-    n_regulators: int
-    pairs: list[list[int]]
-    n_decoys: int
-    # genes × processes; one process for each master, each regulator and each pair
-    weights: NDArray[np.float64]
-
-    @classmethod
-    def draw(
-        cls,
-        rng: np.random.Generator,
-        n_vars: int,
-        n_drivers: tuple[int, int, int],
-        n_targets: int,
-        n_decoys: int,
-        effect: float,
-        share_repressed: float,
-    ) -> _Network:
-        n_masters, n_regulators, n_pairs = n_drivers
-        first = n_masters + n_regulators
-        pairs = [[first + 2 * i, first + 2 * i + 1] for i in range(n_pairs)]
-        weights = np.zeros((n_vars, first + n_pairs))
-        edges = np.arange(first + n_pairs + 1) * n_targets + first + 2 * n_pairs
-        for j, (start, stop) in enumerate(pairwise(edges)):
-            sign = np.where(rng.random(n_targets) < share_repressed, -1.0, 1.0) if j < first else 1.0
-            weights[start:stop, j] = sign * effect * np.exp(rng.normal(0.0, _EFFECT_LOG_SD, n_targets))
-        for i in range(n_regulators if n_masters else 0):
-            weights[n_masters + i, i % n_masters] = effect * np.exp(rng.normal(0.0, _EFFECT_LOG_SD))
-        return cls(n_masters, n_regulators, pairs, n_decoys, weights)
-
-    @property
-    def n_single(self) -> int:
-        return self.n_masters + self.n_regulators
-
-    @property
-    def n_drivers(self) -> int:
-        return self.n_single + 2 * len(self.pairs)
-
-    @property
-    def resting(self) -> NDArray[np.float64]:
-        """Processes where every driver is expressed at its baseline."""
-        single, redundant = 1 / (1 + _HALF), 1 / (1 + _HALF_REDUNDANT)
-        return np.repeat([single, 1 - (1 - redundant) ** 2], [self.n_single, len(self.pairs)])
-
-    def genes(self) -> tuple[list[str], pd.Categorical]:
-        names = [f"master_{i}" for i in range(self.n_masters)]
-        names += [f"regulator_{i}" for i in range(self.n_regulators)]
-        names += [f"redundant_{i}{which}" for i in range(len(self.pairs)) for which in "ab"]
-        n_targets = int((self.weights[self.n_drivers :] != 0).any(axis=1).sum())
-        names += [f"target_{i}" for i in range(n_targets)]
-        names += [f"decoy_{i}" for i in range(self.n_decoys)]
-        names += [f"bystander_{i}" for i in range(len(self.weights) - len(names))]
-        roles = [name.rsplit("_", 1)[0] for name in names]
-        return names, pd.Categorical(roles, ["master", "regulator", "redundant", "target", "decoy", "bystander"])
-
-    def run(self, own: NDArray[np.float64], knocked: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Activities of the drivers and the processes they keep up, from the drivers' own variation."""
-        m, s = self.n_masters, self.n_single
-        alive = np.ones(self.n_drivers)
-        alive[[gene for gene in knocked if gene < self.n_drivers]] = 0.0
-        activity = alive * expit(own - np.log(np.repeat([_HALF, _HALF_REDUNDANT], [s, self.n_drivers - s])))
-        from_masters = (activity[:, :m] - self.resting[:m]) @ self.weights[m:s, :m].T
-        activity[:, m:s] = alive[m:s] * expit(own[:, m:s] + from_masters - np.log(_HALF))
-        both = 1 - (1 - activity[:, s::2]) * (1 - activity[:, s + 1 :: 2])
-        return activity, np.hstack([activity[:, :s], both])
-
-    def knockout_effects(self, own: NDArray[np.float64], knockouts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """Mean change of every gene's log-rate, one row per knockout of one or more drivers."""
-        before = self.run(own, [])[1]
-        effects = np.zeros((len(knockouts), len(self.weights)))
-        for row, knocked in zip(effects, knockouts, strict=True):
-            row[:] = self.weights @ (self.run(own, knocked)[1] - before).mean(axis=0)
-            row[list(knocked)] = 0.0
-        return effects
-
-    def direct(self) -> NDArray[np.float64]:
-        """Weights from drivers to genes."""
-        driver = np.repeat(np.arange(self.weights.shape[1]), [1] * self.n_single + [2] * len(self.pairs))
-        return self.weights.T[driver]
-
-
 def _square(rows: NDArray[np.float64], n_vars: int) -> sparse.csr_matrix:
     """Genes × genes, the rows given first and nothing below."""
     return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(rows), sparse.csr_matrix((n_vars - len(rows), n_vars))]))
 
 
 def _pair_table(
-    network: _Network, var_names: list[str], singles: NDArray[np.float64], doubles: NDArray[np.float64]
+    network: RegulatoryNetwork, var_names: list[str], singles: NDArray[np.float64], doubles: NDArray[np.float64]
 ) -> pd.DataFrame:
     rows = []
     for i, (a, b) in enumerate(network.pairs):

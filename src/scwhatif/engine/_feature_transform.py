@@ -114,11 +114,12 @@ class FeatureTransform:
         ``(n_entries,)``.
         """
         # in float64: the difference of two large values is what is wanted; in torch for its vectorised logarithm
-        old, new = (torch.from_numpy(values).double() for values in (before, after))
-        if log_factor is not None:
-            factor = torch.from_numpy(log_factor).double().exp()
-            old, new = old * factor, new * factor
-        change = (self.elementwise(new) - self.elementwise(old)).numpy()
+        factor = 1.0 if log_factor is None else torch.from_numpy(log_factor).double().exp()
+        moved = -self.elementwise(torch.from_numpy(before).double() * factor)
+        # zeros stay zeros, and a knockout leaves nothing else
+        if after.any():
+            moved += self.elementwise(torch.from_numpy(after).double() * factor)
+        change: NDArray[np.float64] = moved.numpy()
         if self.scale is not None:
             change = change / self.scale[features]
         return change.astype(np.float32)

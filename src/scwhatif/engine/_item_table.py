@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from scipy import sparse
 
 from scwhatif.perturbation import Edit
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
-    from scipy import sparse
 
 # One perturbation: feature edits by column in the order they are carried out.
 Item = tuple[tuple[int, Edit], ...]
@@ -151,9 +150,8 @@ class ItemTable:
         -------
         The values that change.
         """
-        starts, all_rows, positions = _by_feature(chunk.indptr, chunk.indices, chunk.shape[1])
-        nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
-        parts = [nothing]
+        by_feature = chunk.tocsc()
+        parts = []
         for number, edits in enumerate(self.chains):
             columns = np.flatnonzero(self.chain_of == number)
             features = self.features[columns]
@@ -162,56 +160,27 @@ class ItemTable:
                 rows, owner, before, after = _whole_columns(chunk, features, edits, first_row, clip=clip, seed=seed)
                 owner = columns[owner]
             else:
-                rows, owner, entries = _entries(features, columns, starts, all_rows, positions)
-                before = chunk.data[entries]
+                own = by_feature[:, features]
+                owner, rows, before = np.repeat(columns, np.diff(own.indptr)), own.indices, own.data
                 if _draws(edits):
-                    after = _drawn(chunk, edits, first_row, clip=clip, seed=seed)[entries]
+                    drawn = _drawn(chunk, edits, first_row, clip=clip, seed=seed)
+                    after = drawn.tocsc()[:, features].data
                 else:
                     after = _apply(edits, before, None, clip=clip)
             changed = after != before
             if not changed.all():
                 owner, rows, before, after = owner[changed], rows[changed], before[changed], after[changed]
             parts.append((owner, rows, before, after))
-        owner, rows, before, after = (np.concatenate(values) for values in zip(*parts, strict=True))
-        if len(self.chains) > 1:
+        if len(parts) == 1:
+            owner, rows, before, after = parts[0]
+        else:
+            nothing = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32)
+            owner, rows, before, after = (np.concatenate(values) for values in zip(nothing, *parts, strict=True))
             order = np.argsort(owner, kind="stable")
             owner, rows, before, after = owner[order], rows[order], before[order], after[order]
         counts = np.bincount(owner, minlength=len(self.features))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return EditedColumns(offsets, rows, self.features[owner], before, after)
-
-
-@njit(nogil=True, cache=True)
-def _by_feature(indptr, indices, n_features):  # type: ignore[no-untyped-def]
-    """Where the values of each feature of a chunk start, their rows, and their positions in the chunk."""
-    starts = np.zeros(n_features + 1, np.int64)
-    for at in range(indices.size):
-        starts[indices[at] + 1] += 1
-    for feature in range(n_features):
-        starts[feature + 1] += starts[feature]
-    rows, positions = np.empty(indices.size, np.int64), np.empty(indices.size, np.int64)
-    following = starts[:-1].copy()
-    for row in range(indptr.size - 1):
-        for at in range(indptr[row], indptr[row + 1]):
-            to = following[indices[at]]
-            rows[to], positions[to] = row, at
-            following[indices[at]] = to + 1
-    return starts, rows, positions
-
-
-@njit(nogil=True, cache=True)
-def _entries(features, columns, starts, all_rows, positions):  # type: ignore[no-untyped-def]
-    """Row, edited column and position in the chunk of every value of some features."""
-    size = 0
-    for feature in features:
-        size += starts[feature + 1] - starts[feature]
-    rows, owner, entries = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
-    to = 0
-    for i in range(features.size):
-        for at in range(starts[features[i]], starts[features[i] + 1]):
-            rows[to], owner[to], entries[to] = all_rows[at], columns[i], positions[at]
-            to += 1
-    return rows, owner, entries
+        return EditedColumns(offsets, rows.astype(np.int64), np.repeat(self.features, counts), before, after)
 
 
 def _keeps_zeros(edits: Iterable[Edit], *, signed: bool) -> bool:
@@ -232,13 +201,13 @@ def _apply(
 
 def _drawn(
     chunk: sparse.csr_matrix, edits: Sequence[Edit], first_row: int, *, clip: bool, seed: int
-) -> NDArray[np.float32]:
-    """Every non-zero value of the chunk edited, cell by cell."""
+) -> sparse.csr_matrix:
+    """The chunk with every non-zero value edited, cell by cell, and what became 0 still stored."""
     after = np.empty_like(chunk.data)
     for row in range(chunk.shape[0]):
         cell = slice(chunk.indptr[row], chunk.indptr[row + 1])
         after[cell] = _apply(edits, chunk.data[cell], np.random.default_rng([seed, first_row + row]), clip=clip)
-    return after
+    return sparse.csr_matrix((after, chunk.indices, chunk.indptr), shape=chunk.shape)
 
 
 def _whole_columns(

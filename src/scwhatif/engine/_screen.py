@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from scwhatif.engine._item_table import Item, ItemTable
+from scwhatif.engine._read_rows import by_rows, read_rows
 from scwhatif.engine._screen_shard import FeatureCounts, Library, ShardTask
 
 if TYPE_CHECKING:
@@ -145,22 +146,31 @@ class Screen:
         Raises
         ------
         ValueError
-            The store holds another screen, or was damaged.
+            The store holds another screen, one of other data included, or was damaged.
         """
         task, size = self._task()
         n_latent = self.plan.n_latent
         effects = np.zeros((len(self.items), self.n_groups, n_latent + 2))
         counts = FeatureCounts.zeros(self.plan.n_features, len(self.items), self.n_groups)
-        totals = {"effects": effects, **vars(counts)}
+        seen = np.zeros(1, np.uint64)
+        totals = {"effects": effects, "seen": seen, **vars(counts)}
         pairs: list[sparse.csr_matrix] = []
         done = 0
         if self.store is not None:
             width = None if self.keep is None else len(self.keep)
             done = self.store.resume(totals, self._fingerprint(task, size), n_kept=width)
+            again = sum(self._map(task.digest, range(0, done, size), size, with_fields=False), np.zeros(1, np.uint64))
+            if again != seen:
+                msg = (
+                    f"store={str(self.store.path)!r} holds another screen, which differs in data (cells that are done "
+                    "there have other values here). Choose another path."
+                )
+                raise ValueError(msg)
         starts = range(done, len(self.groups), size)
         for start, shard in zip(self.track(starts), self._map(task.run, starts, size, with_fields=True), strict=True):
             counts.add(shard.counts)
             effects += shard.effects
+            seen += shard.digest
             if self.store is not None:
                 stop = min(start + size, len(self.groups))
                 self.store.add(stop, totals, shard.pairs, last=stop == len(self.groups))
@@ -190,6 +200,7 @@ class Screen:
             chunk_cells=chunk_cells,
             batch_size=self.batch_size,
             keep=self.keep,
+            fingerprint=self.store is not None,
         )
         return task, size
 
@@ -211,7 +222,7 @@ class Screen:
         chains = repr([[(edit.op, edit.value) for edit in edits] for edits in table.chains])
         fields = [part for key in sorted(self.fields) for part in (key, self.fields[key])]
         return {
-            "data": _digest(self.x.shape, _sample(_by_rows(self.x))),
+            "data": " × ".join(map(str, self.x.shape)),
             "fields": _digest(*fields),
             "groups": _digest(self.groups, self.n_groups),
             "perturbations": _digest(chains, table.features, table.chain_of, table.offsets, table.columns),
@@ -250,7 +261,7 @@ def map_shards(
     """
     from joblib import Parallel, delayed
 
-    by_rows = _by_rows(x)
+    rows_of = by_rows(x)
 
     def share(values: Any, rows: slice) -> Any:
         return {key: each[rows] for key, each in values.items()} if isinstance(values, Mapping) else values[rows]
@@ -259,50 +270,10 @@ def map_shards(
         for start in starts:
             rows = slice(start, min(start + size, x.shape[0]))
             yield delayed(work)(
-                start, read_rows(by_rows, rows), **{name: share(values, rows) for name, values in others.items()}
+                start, read_rows(rows_of, rows), **{name: share(values, rows) for name, values in others.items()}
             )
 
     return Parallel(n_jobs=n_jobs, return_as="generator")(shards())
-
-
-def read_rows(x: Any, rows: slice | NDArray[np.int64]) -> sparse.csr_matrix:
-    """Read some cells of a matrix in memory, on disk or in dask.
-
-    Parameters
-    ----------
-    x
-        Cells × features.
-    rows
-        Which cells.
-
-    Returns
-    -------
-    float32, sorted, without duplicates and zeros; always a copy.
-    """
-    block = x[rows]
-    if hasattr(block, "compute"):
-        block = block.compute()
-    # a copy: sorting in place must not reach the caller's matrix
-    chunk = sparse.csr_matrix(block, dtype=np.float32, copy=True)
-    chunk.sum_duplicates()
-    chunk.eliminate_zeros()
-    return chunk
-
-
-def _by_rows(x: Any) -> Any:
-    """The matrix in a form whose rows can be sliced."""
-    if getattr(x, "format", None) == "csc":
-        # rows of a CSC matrix on disk cannot be read without reading all of it
-        return (x if sparse.issparse(x) else x.to_memory()).tocsr()
-    return x.to_numpy() if hasattr(x, "to_numpy") else x
-
-
-def _sample(x: Any, n_rows: int = 64) -> Any:
-    """Some cells spread over the data, enough to tell them from other data of the same shape."""
-    rows = np.unique(np.linspace(0, x.shape[0] - 1, n_rows).astype(int)) if x.shape[0] else np.zeros(0, int)
-    # dask in one go, everything else by slices, which all kinds understand
-    cells = [read_rows(x, rows)] if hasattr(x, "compute") else [read_rows(x, slice(row, row + 1)) for row in rows]
-    return [part for cell in cells for part in (cell.indices.astype(np.int64), cell.data)]
 
 
 def _digest(*parts: Any) -> str:

@@ -101,11 +101,14 @@ class ShardSums:
     pairs
         Distance of every pair of the items that are kept, cells × kept items, ``None`` if none are. A pair that was
         encoded is stored even if nothing moved.
+    digest
+        From :meth:`ShardTask.digest`, or 0.
     """
 
     counts: FeatureCounts
     effects: NDArray[np.float64]
     pairs: sparse.csr_matrix | None
+    digest: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +135,8 @@ class ShardTask:
         Pairs encoded at once where there is no compiled loop; ``None`` chooses.
     keep
         Items whose pairs are kept, in the order of the columns of :attr:`ShardSums.pairs`; ``None`` for none.
+    fingerprint
+        Whether to digest the cells.
     """
 
     plan: EncoderPlan
@@ -143,6 +148,21 @@ class ShardTask:
     chunk_cells: int
     batch_size: int | None
     keep: NDArray[np.int64] | None
+    fingerprint: bool = False
+
+    def digest(self, first_row: int, x: sparse.csr_matrix, groups: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Digest every value with its place in the whole data; the digests of shards add up to that of all of them.
+
+        Parameters
+        ----------
+        first_row, x, groups
+            As in :meth:`count`.
+
+        Returns
+        -------
+        ``(1,)``.
+        """
+        return _digest_values(first_row, x.indptr, x.indices, x.data.view(np.uint32))
 
     def count(self, first_row: int, x: sparse.csr_matrix, groups: NDArray[np.int64]) -> FeatureCounts:
         """Count without encoding.
@@ -204,6 +224,7 @@ class ShardTask:
             counts,
             effects.reshape(len(self.table), self.n_groups, -1),
             sparse.vstack(kept, format="csr") if kept else None,
+            self.digest(first_row, x, groups) if self.fingerprint else np.zeros(1, np.uint64),
         )
 
     def _zeros(self) -> FeatureCounts:
@@ -365,3 +386,22 @@ def _count_values(indptr, indices, data, groups, n_nonzero, total, total_abs):  
 def _count_pairs(items, rows, groups, n_changed):  # type: ignore[no-untyped-def]
     for pair in range(items.size):
         n_changed[items[pair], groups[rows[pair]]] += 1
+
+
+@njit(nogil=True, cache=True)
+def _digest_values(first_row, indptr, indices, bits):  # type: ignore[no-untyped-def]
+    """Sum of hashes (the finaliser of SplitMix64), so that neither order nor chunks matter."""
+    total = np.zeros(1, np.uint64)
+    for row in range(indptr.size - 1):
+        place = _scrambled(np.uint64(first_row + row))
+        for at in range(indptr[row], indptr[row + 1]):
+            total[0] += _scrambled(place ^ (np.uint64(indices[at]) << np.uint64(32) | np.uint64(bits[at])))
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _scrambled(x):  # type: ignore[no-untyped-def]
+    x += np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 _MARK = "scwhatif_screen"
-_VERSION = 1
+_VERSION = 2
 # Group with the pairs, and what the names of checkpoints start with.
 PAIRS = "distance"
 _SUMS = "sums-"

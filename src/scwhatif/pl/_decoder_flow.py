@@ -8,6 +8,7 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif.pl._group_colors import group_colors
+from scwhatif.pl._profile_axis import value_label
 from scwhatif.pl._stored import stored
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, color_bar, finish, plain_log
 
@@ -80,7 +81,7 @@ def decoder_flow(
     gene = str(done["gene"])
     if kind == "path":
         ax = _paths(adata, result, groups, ax)
-        ax.set(xlabel="steps", ylabel=gene)
+        ax.set(xlabel="steps", ylabel=f"{gene}, {value_label(done)}")
     else:
         names = _names(result["genes"], gene, n_top)
         changes = np.asarray(adata.varm[key], dtype=np.float64)[adata.var_names.get_indexer(names)]

@@ -29,8 +29,9 @@ def kl_history(
 ) -> Axes:
     """Draw the KL of each latent dimension over the epochs of training.
 
-    Dimensions that end up active are coloured and named at their end, dead ones are grey, and the epochs of the warm-up
-    are shaded. A model that did not log its dimensions, or was rotated afterwards, shows the sum over dimensions.
+    Dimensions that end up active are coloured and named at their end (dashed where a colour comes a second time), dead
+    ones are grey, and the epochs of the warm-up are shaded. A model that did not log its dimensions, or was rotated
+    afterwards, shows the sum over dimensions.
 
     Parameters
     ----------
@@ -84,7 +85,10 @@ def kl_history(
     # dead ones first, beneath the others
     colors = _colors([name for name in dimensions if active[name]])
     for name in sorted(dimensions, key=lambda name: bool(active[name])):
-        ax.plot(part["epoch"], part[name], color=colors.get(name, BACKGROUND), lw=1.5, label=name)
+        # from where the colours come round again
+        again = name in colors and list(colors).index(name) >= len(OKABE_ITO)
+        style = "--" if again else "-"
+        ax.plot(part["epoch"], part[name], color=colors.get(name, BACKGROUND), lw=1.5, ls=style, label=name)
     top = max(1.05 * float(part[dimensions or ["kl"]].max(axis=None)), SMALLEST_KL)
     ax.set_ylim(0, top)
     for name, y in _spread({name: float(part[name].iloc[-1]) for name in colors}, 0.045 * top).items():

@@ -88,6 +88,7 @@ def latent_usage(
     ax.axhline(float(result[Key.uns.PARAMS]["active_kl"]), color=TEXT, lw=1, ls=":")
     ax.set_ylim(0, max(1.05 * float(table["kl"].max()), SMALLEST_KL))
     ax.set_ylabel("KL from the prior (nats)")
+    ax.set_xlabel("dark: information on the cell", fontsize="small")
     n_active, n_latent = int(active.sum()), len(table)
     ax.set_title(
         f"{n_active} of {n_latent} dimensions active: {_VERDICTS[str(result['verdict'])]}",

@@ -139,13 +139,16 @@ def short_name(text: str, length: int = 28) -> str:
     text
         A perturbation or target; named gene sets lose their genes.
     length
-        Largest number of letters; what is longer is cut.
+        Largest number of letters; in what is longer, a set without a name keeps its first gene and their number, and
+        what is still longer is cut.
 
     Returns
     -------
     The short text.
     """
     text = re.sub(r"(?<=[^\s+])\{[^}]*\}", "", text)
+    if len(text) > length:
+        text = re.sub(r"\{([^,}]*),([^}]*)\}", lambda found: f"{{{found[1]} +{found[2].count(',') + 1}}}", text)
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

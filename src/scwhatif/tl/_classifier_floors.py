@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from scwhatif._validation import iter_blocks
+from scwhatif._validation import check_choices, iter_blocks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,11 +40,8 @@ def check_floors(floors: Sequence[ClassifierFloor], *, has_sets: bool) -> list[C
     ValueError
         A name is unknown.
     """
-    known = get_args(ClassifierFloor)
-    if isinstance(floors, str) or not set(floors) <= set(known):
-        msg = f"floors={floors!r} must be a list of some of {list(known)}, which may be empty."
-        raise ValueError(msg)
-    return [floor for floor in known if floor in floors and (has_sets or floor != "gene_sets")]
+    wanted = check_choices(floors, get_args(ClassifierFloor), name="floors")
+    return [floor for floor in wanted if has_sets or floor != "gene_sets"]
 
 
 def gene_columns(adata: AnnData, gene_sets: GeneSets) -> dict[str, NDArray[np.int64]]:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import sparse
 
 from scwhatif._validation import iter_blocks
 from scwhatif.tl._encoder_source import encoder_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -75,7 +74,7 @@ def encode_edited(
     library
         With ``"renorm"``, edited cells are scaled back to the total they had.
     seed
-        Of edits that draw.
+        Of edits that draw: the draws of a cell are those of :class:`scwhatif.engine.Screen` with this seed.
     track
         Wraps the iteration over chunks of cells.
 
@@ -90,41 +89,44 @@ def encode_edited(
     KeyError
         A feature is not in the data.
     """
-    columns = np.unique([column for column, _ in perturbation.feature_edits(adata.var_names)])
+    item = tuple(perturbation.feature_edits(adata.var_names))
     source = encoder_source(adata, model)
     plan = source.plan
-    x = source.x.tocsr() if sparse.issparse(source.x) else source.x
     if plan.signed and library != "original":
         msg = f"library={library!r} is about totals of counts, but this model's features are continuous; leave it out."
         raise ValueError(msg)
 
-    chunks = [slice(start, stop) for start, stop in _ranges(*x.shape)]
-    total = cell_totals(x)
-    was = sparse.vstack([sparse.csr_matrix(_block(x, rows)[:, columns]) for rows in chunks], format="csr")
-    edited = perturbation.apply_features(was, adata.var_names[columns], seed, clip=not plan.signed)
-    changed = np.asarray((edited != was).sum(axis=1)).ravel() > 0
-    new_total = total + np.asarray((edited - was).sum(axis=1), dtype=np.float64).ravel()
-    # a cell left without any count has no total to be scaled back to
-    scale = np.divide(total, new_total, out=np.ones_like(total), where=new_total > 0)
-    if library != "renorm":
-        scale[:] = 1.0
+    from scwhatif.engine import ItemTable, by_rows, read_rows
 
-    nothing = np.zeros((0, plan.n_latent))
-    found = [[nothing] * 4]
-    for i in track(range(len(chunks))):
-        rows = np.arange(chunks[i].start, chunks[i].stop)[changed[chunks[i]]]
+    table, x = ItemTable.from_items([item]), by_rows(source.x)
+    total, new_total = np.zeros((2, x.shape[0]))
+    step = max(1, _BLOCK_ENTRIES // max(x.shape[1], 1))
+    found = [(np.zeros(0, np.int64), *[np.zeros((0, plan.n_latent))] * 4)]
+    for block in track(range(-(-x.shape[0] // step))):
+        first = block * step
+        here = slice(first, min(first + step, x.shape[0]))
+        chunk = read_rows(x, here)
+        edited = table.edit(chunk, first, signed=plan.signed, seed=seed)
+        total[here] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
+        gain = edited.after.astype(np.float64) - edited.before
+        new_total[here] = total[here] + np.bincount(edited.rows, gain, chunk.shape[0])
+        rows, at = np.unique(edited.rows, return_inverse=True)
         if not len(rows):
             continue
-        fields = {key: each[rows] for key, each in source.fields.items()}
-        before = _dense(_block(x, chunks[i])[rows - chunks[i].start])
+        before = chunk[rows].toarray()
         after = before.copy()
-        after[:, columns] = edited[rows].toarray()
-        after *= scale[rows, None].astype(np.float32)
-        found.append([part for cells in (before, after) for part in _posterior(plan, cells, fields)])
-    mean, var, new_mean, new_var = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if library == "renorm":
-        new_total = new_total * scale
-    return EditedCells(np.flatnonzero(changed), mean, var, new_mean, new_var, total, new_total, plan.kind)
+        after[at, edited.features] = edited.after
+        rows += first
+        if library == "renorm":
+            # a cell left without any count has no total to be scaled back to
+            kept = new_total[rows] > 0
+            scale = np.divide(total[rows], new_total[rows], out=np.ones(len(rows)), where=kept)
+            after *= scale[:, None].astype(np.float32)
+            new_total[rows] *= scale
+        fields = {key: each[rows] for key, each in source.fields.items()}
+        found.append((rows, *_posterior(plan, before, fields), *_posterior(plan, after, fields)))
+    changed, mean, var, new_mean, new_var = (np.concatenate(each) for each in zip(*found, strict=True))
+    return EditedCells(changed, mean, var, new_mean, new_var, total, new_total, plan.kind)
 
 
 def check_changed(edited: EditedCells, perturbation: Perturbation) -> None:
@@ -154,24 +156,6 @@ def cell_totals(x: Any) -> NDArray[np.float64]:
     for row, _, block in iter_blocks(x):
         totals[row : row + block.shape[0]] += np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     return totals
-
-
-def _ranges(n_cells: int, n_features: int) -> Iterator[tuple[int, int]]:
-    step = max(1, _BLOCK_ENTRIES // max(n_features, 1))
-    return ((start, min(start + step, n_cells)) for start in range(0, n_cells, step))
-
-
-def _block(x: Any, rows: slice) -> Any:
-    """Rows of a matrix in memory, on disk or in dask, as array or CSR."""
-    block = x[rows]
-    if hasattr(block, "compute"):
-        block = block.compute()
-    return block.tocsr() if sparse.issparse(block) else np.asarray(block)
-
-
-def _dense(block: Any) -> NDArray[np.float32]:
-    dense = block.toarray() if sparse.issparse(block) else np.array(block)
-    return dense.astype(np.float32, copy=False)
 
 
 def _posterior(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,30 +22,6 @@ _FA_CELLS = 3000
 _BLOCK_ENTRIES = 2**22
 # Components whose standard deviation is smaller than this share of the largest are rounding, which whitening magnifies.
 _NEGLIGIBLE = 1e-6
-
-
-def check_floors(floors: Sequence[Floor]) -> list[Floor]:
-    """Raise ``ValueError`` for an unknown floor.
-
-    Parameters
-    ----------
-    floors
-        Names of floors.
-
-    Returns
-    -------
-    The same in the order in which they are reported, each once.
-
-    Raises
-    ------
-    ValueError
-        A name is unknown.
-    """
-    known = get_args(Floor)
-    if isinstance(floors, str) or not set(floors) <= set(known):
-        msg = f"floors={floors!r} must be a list of some of {list(known)}, which may be empty."
-        raise ValueError(msg)
-    return [floor for floor in known if floor in floors]
 
 
 def log_normalised(x: Any) -> tuple[Any, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from anndata import AnnData
 
+from scwhatif._compat import forgetting
 from scwhatif._validation import check_var_names
 
 if TYPE_CHECKING:
@@ -77,5 +78,6 @@ def gaussian_posterior(
         raise ValueError(msg)
     if isinstance(adata, AnnData):
         check_var_names(adata, model.get_var_names(), name)
-    mean, var = read(adata, return_dist=True)
+    with forgetting(model):
+        mean, var = read(adata, return_dist=True)
     return np.asarray(mean, dtype=np.float64), np.asarray(var, dtype=np.float64)

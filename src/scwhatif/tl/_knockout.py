@@ -14,6 +14,7 @@ from scwhatif.metrics import MIN_MATCHED
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
 from scwhatif.tl._encoder_source import encoder_source
 from scwhatif.tl._identity_share import identity_share
+from scwhatif.tl._screen_axis import axis_columns, plan_direction
 from scwhatif.tl._screen_settings import (
     Library,
     Pairs,
@@ -44,6 +45,8 @@ def knockout(
     *,
     op: str = "ko",
     library: Library = "original",
+    axis: str | tuple[str, str] | None = None,
+    axis_key: str = Key.uns.AXIS,
     groupby: str | None = None,
     donor: str | None = None,
     n_null: int = 100,
@@ -99,6 +102,12 @@ def knockout(
     library
         ``"original"`` leaves all other genes of the cell as they are. ``"renorm"`` scales the edited cell back to the
         total count it had, so that what the gene gives up is shared among the others.
+    axis
+        Direction of the latent space along which the change is measured too, named as the target of
+        :func:`scwhatif.tl.master_regulators`: an axis from :func:`scwhatif.tl.axis`, a dimension such as ``"z3"``, or a
+        column of ``obs`` and one of its groups. All genes are then screened, whichever are asked for.
+    axis_key
+        ``key_added`` of :func:`scwhatif.tl.axis`.
     groupby
         Column of ``obs`` whose groups are analysed too, each as if alone.
     donor
@@ -147,6 +156,8 @@ def knockout(
         One-sided p-value against the matched genes, and adjusted over the genes tested :cite:p:`Benjamini1995`.
     ``var["knockout_pval_donor"]``, ``var["knockout_padj_donor"]`` : float64
         With ``donor``: one-sided t-test over donors of the log2 of score over expectation, and adjusted.
+    ``var["knockout_axis_shift"]``, ``var["knockout_axis_padj"]`` : float64
+        With ``axis``: change of the position along it, and adjusted p-value.
     ``layers["knockout_distance"]`` : csr_matrix, float32
         With ``pairs="layer"``: the score of each cell and gene. It has the pattern of the values changed, those whose
         score is 0 included; genes not asked for are empty. With ``pairs="zarr"``, ``store`` holds the same, cells ×
@@ -157,7 +168,11 @@ def knockout(
         posterior in nats, mean over the cells changed), ``shift_norm`` (length of the mean shift over the group),
         ``score_expected`` (from the matched genes), ``score_residual`` (log2 of score over expected), ``pval_rank``,
         ``pval``, ``padj`` (adjusted within the group); with ``donor`` also ``n_donors`` (in which it was tested),
-        ``pval_donor``, ``padj_donor``.
+        ``pval_donor``, ``padj_donor``. With ``axis`` also ``axis_shift`` (change of the position along it, mean over
+        the group; over its donors, each with equal weight, with ``donor``), ``axis_null_sd`` (spread of that of the
+        matched genes, see :func:`scwhatif.metrics.signed_null_pvalues`), ``axis_pval_rank``, ``axis_pval`` (of either
+        sign), ``axis_padj``; with ``donor``, ``axis_low`` and ``axis_high`` (95 % interval of Student's t over
+        donors).
     ``uns["knockout"]["params"]`` : dict
         Arguments, versions, model class and hash of its weights, ``plan`` (``"row-update"`` or ``"general"``),
         ``r2_identity``, ``r2_identity_weight``, and ``spearman_score_mean_expression``: how much of the ranking over
@@ -169,12 +184,14 @@ def knockout(
     Raises
     ------
     KeyError
-        A gene is not in ``adata`` (the message offers close matches), or ``groupby`` or ``donor`` not in ``obs``.
+        A gene is not in ``adata`` (the message offers close matches), or ``groupby`` or ``donor`` not in ``obs``;
+        there is no such ``axis``.
     ValueError
         The model is not trained, or its data or ``adata`` are minified; ``adata`` has other features than the model;
         ``groupby`` holds NaN or a group called ``"all"``; there are fewer than three donors; ``op`` is no operation on
         a gene; ``match_on="weight"`` for an encoder without weights per gene; ``library="renorm"`` for continuous
-        data; ``store`` holds another screen; a number is out of range.
+        data; ``axis`` lies in another space, or the model's codes are shares; ``store`` holds another screen; a number
+        is out of range.
     TypeError
         The model's latent code is not Gaussian.
 
@@ -198,6 +215,7 @@ def knockout(
     columns = gene_columns(adata, genes)
     source = encoder_source(adata, model)
     check_plan(source.plan, type(model).__name__, library=library, match_on=match_on)
+    direction = None if axis is None else plan_direction(adata, model, source.plan, axis, axis_key)
 
     from dataclasses import replace
 
@@ -211,6 +229,8 @@ def knockout(
         genes=None if genes is None else list(adata.var_names[columns]),
         op=op,
         library=library,
+        axis=axis if axis is None or isinstance(axis, str) else list(axis),
+        axis_key=axis_key,
         groupby=groupby,
         donor=donor,
         n_null=n_null,
@@ -237,8 +257,8 @@ def knockout(
     )
     log_weight = source.log_weight
     describe = partial(stratify, groups=groups, log_weight=log_weight, match_on=match_on, min_cells=min_cells)
-    if genes is None:
-        screened = columns
+    if genes is None or direction is not None:
+        screened = np.arange(adata.n_vars)
         sums = replace(screen, keep=columns if pairs else None).run()
         counts = sums.counts
         strata = describe(counts)
@@ -249,6 +269,8 @@ def knockout(
         keep = np.searchsorted(screened, columns) if pairs else None
         sums = replace(screen, items=[items[column] for column in screened], keep=keep).run()
     table = screen_table(strata, sums, screened, columns, adata.var_names, n_null)
+    if direction is not None:
+        table = table.assign(**axis_columns(sums, direction, groups, strata, columns, n_null))
     _warn_unmatched(table, n_null)
 
     target = adata.copy() if copy else adata
@@ -304,7 +326,7 @@ def _write(
     full = np.full((adata.n_vars, shift.shape[1]), np.nan)
     full[columns] = np.where(overall["score"].notna().to_numpy()[:, None], shift, np.nan)
     adata.varm[f"{key}_shift"] = full
-    for name in ("score", "pval", "padj", "pval_donor", "padj_donor"):
+    for name in ("score", "pval", "padj", "pval_donor", "padj_donor", "axis_shift", "axis_padj"):
         if name in overall:
             values = np.full(adata.n_vars, np.nan)
             values[columns] = overall[name]

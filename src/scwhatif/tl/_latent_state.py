@@ -148,7 +148,10 @@ def posterior_means(adata: AnnData, model: BaseModelClass, use_rep: str | None) 
         It is of another width than the model's.
     """
     if use_rep is None:
-        return np.asarray(model.get_latent_representation(adata), dtype=np.float64)
+        from scwhatif._compat import forgetting
+
+        with forgetting(model):
+            return np.asarray(model.get_latent_representation(adata), dtype=np.float64)
     check_rep(adata, use_rep)
     z = np.asarray(adata.obsm[use_rep], dtype=np.float64)
     n_latent = model.module.n_latent

@@ -74,7 +74,8 @@ def perturb(
     layer_added
         Name of a layer for the decoded features of every perturbed cell; ``None`` keeps none, as it is dense.
     seed
-        Seed of ``thin``, and of the cells that outliers are compared with where there are more than 20 000.
+        Seed of ``thin``, whose draws are those of :func:`scwhatif.tl.screen`, and of the cells that outliers are
+        compared with where there are more than 20 000.
     key_added
         Prefix of everything written.
     progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scwhatif._compat import seeded
+from scwhatif._compat import forgetting, seeded
 from scwhatif.tl._latent_state import change, change_name, mean_decoded, reference_code
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def posterior_draws(
     ``(n_draws, n_members, n_latent)``.
     """
     indices = np.flatnonzero(members)
-    with seeded(seed):
+    with seeded(seed), forgetting(model):
         # from the model, because the posterior of a rotated one is correlated, and its variances would not tell
         draws = [model.get_latent_representation(adata, indices=indices, give_mean=False) for _ in range(_N_DRAWS)]
     return np.stack(draws)

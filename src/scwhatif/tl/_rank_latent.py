@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,9 @@ from scipy import sparse
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import check_finite, check_groups, check_layer, check_rep
+from scwhatif._validation import check_choices, check_finite, check_groups, check_layer, check_rep
 from scwhatif.metrics import ACTIVE_VARIANCE, mahalanobis_outliers
-from scwhatif.tl._floor_codes import Floor, check_floors, floor_codes, log_normalised
+from scwhatif.tl._floor_codes import Floor, floor_codes, log_normalised
 from scwhatif.tl._holdout import holdout
 from scwhatif.tl._rank_tables import (
     Ranked,
@@ -178,7 +178,7 @@ def rank_latent(
     1        z1           1.0       0.94
     """
     _check_settings(n_permutations, n_splits, active_variance, outlier_fdr)
-    wanted = check_floors(floors)
+    wanted = check_choices(floors, get_args(Floor), name="floors")
     labels = check_groups(adata, groupby)
     check_rep(adata, use_rep)
     codes, names = np.asarray(labels.codes, dtype=np.int64), list(labels.categories)
