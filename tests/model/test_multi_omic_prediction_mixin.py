@@ -128,3 +128,29 @@ def test_edits_without_the_direct_path_and_of_some_layers(flow_model):
 def test_bad_input(flow_model, call, error, message):
     with pytest.raises(error, match=message):
         call(flow_model)
+
+
+@pytest.mark.parametrize("target", LAYERS)
+def test_losing_a_third_of_the_layers_at_random_costs_less_than_a_fifth(flow_model, target):
+    rng = np.random.default_rng(0)
+    others = [name for name in flow_model.layer_names if name != target]
+    lost = flow_model.adata.copy()
+    for name in others:
+        rows = rng.random(lost[name].n_obs) < 0.3
+        lost[name].X[rows] = np.nan
+    mean = flow_model.predict(target, lost, indices=flow_model.test_indices)
+    y = flow_model.adata[target].to_df()
+    rest = y[~y.index.isin(mean.index)].mean()
+    y = y.reindex(mean.index)
+    found = float((1 - ((y - mean) ** 2).sum() / ((y - rest) ** 2).sum()).mean())
+    assert found > 0.8 * r2(flow_model, target)
+
+
+def test_intervals_of_new_measurements_cover_what_they_say(flow_model):
+    covered = []
+    for target in LAYERS:
+        mean, sd = flow_model.predict(target, indices=flow_model.test_indices, return_std=True)
+        y = flow_model.adata[target].to_df().reindex(mean.index)
+        covered.append(((y - mean).abs() <= 1.645 * sd).to_numpy()[y.notna().to_numpy()].mean())
+    assert 0.87 < np.mean(covered) < 0.93
+    assert min(covered) > 0.84

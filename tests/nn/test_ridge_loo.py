@@ -71,6 +71,24 @@ def test_missing_entries_do_not_matter():
         assert np.corrcoef(fit.predict(x)[:, j], expected)[0, 1] > 0.999
 
 
+@pytest.mark.parametrize("n_regressors", [5, 30])
+def test_left_out_predictions_with_missing_entries_are_as_good_as_refitting(n_regressors):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, n_regressors))
+    y = x[:, :5] @ rng.normal(size=(5, 6)) + rng.normal(size=(60, 6))
+    observed = rng.random(y.shape) < 0.85
+    fit = ridge_loo(x, y, observed)
+    total = np.square(x - x.mean(0)).sum()
+    ratios = []
+    for j in range(6):
+        rows = observed[:, j]
+        share = total / np.square(x[rows] - x[rows].mean(0)).sum()
+        out, _ = refitted(x[rows], y[rows, j], _PENALTIES * share)
+        ratios.append(np.square((y[:, j] - fit.left_out[:, j])[rows]).sum() / np.square(y[rows, j] - out).sum())
+    # with the leverage of complete rows it is .89 for thirty regressors
+    assert np.mean(ratios) == pytest.approx(1, abs=0.06)
+
+
 def test_rank_is_limited():
     x, y, observed = draw(n_regressors=10)
     fit = ridge_loo(x, y, observed, max_rank=3)

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from matplotlib.colors import to_hex
+from mudata import MuData
 
 import scwhatif as wi
+from scwhatif._mudata import without_pulling
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO
 
 EFFECT = np.array([0.9, -0.7, 0.5, -0.2, np.nan])
@@ -93,3 +95,44 @@ def test_missing_data_name_the_tool(adata: AnnData):
         wi.pl.master_regulators(adata, group="B cells")
     with pytest.raises(KeyError, match=r"method='shap'.*'ko', 'jacobian'"):
         wi.pl.master_regulators(adata, method="shap")
+
+
+@pytest.fixture
+def mdata() -> MuData:
+    """Effects of three drivers, of which one is a master."""
+    table = pd.DataFrame(
+        {
+            "method": pd.Categorical(["difference"] * 3),
+            "driver": pd.Categorical(["KRAS", "TP53", "RB1"]),
+            "effect": [0.4, 0.1, -0.2],
+            "low": [0.3, -0.1, -0.3],
+            "high": [0.5, 0.3, -0.1],
+            "padj": [0.001, 0.4, 0.01],
+            "master": [True, False, False],
+        }
+    )
+    with without_pulling():
+        mdata = MuData({"rna": AnnData(np.zeros((2, 2), np.float32))})
+    mdata.uns["master_regulators"] = {"params": {"target_name": "PTM storm"}, "table": table, "agreement": 0}
+    return mdata
+
+
+def test_draws_drivers(mdata: MuData):
+    ax = wi.pl.master_regulators(mdata, n_top=2, show=False)
+    np.testing.assert_allclose([each.get_width() for each in bars(ax, 0.55)], [0.4, 0.1])
+    assert [(text.get_text(), text.get_fontweight()) for text in ax.get_yticklabels()] == [
+        ("KRAS", "bold"),
+        ("TP53", "normal"),
+    ]
+    assert ax.get_xlabel() == "change of PTM storm by the driver"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["95 % interval"]
+    assert not bars(ax, 0.9)
+
+
+def test_missing_data_of_drivers(mdata: MuData):
+    with pytest.raises(
+        KeyError, match=r"run scwhatif.tl.master_regulators\(mdata, model, 'storm', key_added='other'\)"
+    ):
+        wi.pl.master_regulators(mdata, key="other")
+    with pytest.raises(KeyError, match="group='lung': drivers have no groups"):
+        wi.pl.master_regulators(mdata, group="lung")

@@ -9,8 +9,10 @@ import pytest
 from anndata import AnnData
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
+from mudata import MuData
 
 import scwhatif as wi
+from scwhatif._mudata import without_pulling
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO
 
 
@@ -78,3 +80,30 @@ def test_missing_data_name_the_tool(adata: AnnData):
         wi.pl.resistance_drivers(adata, key="other")
     with pytest.raises(KeyError, match=r"group='B cells'.*'all', 'T cells'"):
         wi.pl.resistance_drivers(adata, group="B cells")
+
+
+def test_draws_drivers():
+    table = pd.DataFrame(
+        {
+            "driver": pd.Categorical(["KRAS", "TP53"]),
+            "effect": [0.4, -0.1],
+            "low": [0.3, -0.2],
+            "high": [0.5, 0.0],
+            "padj": [0.001, 0.4],
+        }
+    )
+    with without_pulling():
+        mdata = MuData({"rna": AnnData(np.zeros((2, 2), np.float32))})
+    mdata.uns["resistance_drivers"] = {"params": {"reference_name": "tissue: normal"}, "table": table, "distance": 0}
+    _, (left, right) = plt.subplots(1, 2)
+    assert wi.pl.resistance_drivers(mdata, ax=right, show=False) is right
+    np.testing.assert_allclose([each.get_width() for each in right.patches], [0.4, -0.1])
+    assert right.get_xlabel() == "share of distance from tissue: normal"
+    assert [text.get_text() for text in right.get_yticklabels()] == ["KRAS", "TP53"]
+    assert not left.patches
+    with pytest.raises(
+        KeyError, match=r"run scwhatif.tl.resistance_drivers\(mdata, model, reference=…, key_added='x'\)"
+    ):
+        wi.pl.resistance_drivers(mdata, key="x")
+    with pytest.raises(KeyError, match="group='lung': drivers have no groups"):
+        wi.pl.resistance_drivers(mdata, group="lung")

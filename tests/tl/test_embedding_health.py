@@ -79,7 +79,9 @@ def test_dead_posterior():
 
 
 def test_written_and_read(adata, tmp_path):
-    wi.tl.embedding_health(adata, use_rep="X_half", groupby="group", reference="X_round", thresholds={"top1": (0.4, 0.6)})
+    wi.tl.embedding_health(
+        adata, use_rep="X_half", groupby="group", reference="X_round", thresholds={"top1": (0.4, 0.6)}
+    )
     adata.write_h5ad(tmp_path / "cells.h5ad")
     found = ad.read_h5ad(tmp_path / "cells.h5ad").uns["embedding_health"]
     expected = adata.uns["embedding_health"]

@@ -290,3 +290,14 @@ def test_bad_input(adata: AnnData, model: BetaLinearSCVI):
     with pytest.raises(ValueError, match="not been trained"):
         run(adata, BetaLinearSCVI(adata, n_latent=4, n_hidden=8))
     assert not [key for key in (*adata.uns, *adata.var) if "master" in key]
+
+
+def test_arguments_for_mudata_do_not_apply(adata: AnnData, model: BetaLinearSCVI):
+    with pytest.raises(ValueError, match="reference='cohort' does not apply to AnnData; leave it out"):
+        wi.tl.master_regulators(adata, model, "z0", reference="cohort")
+    with pytest.raises(ValueError, match="strata='batch' does not apply to AnnData"):
+        wi.tl.master_regulators(adata, model, "z0", strata="batch")
+    with pytest.raises(TypeError, match="Several models are for MuData"):
+        wi.tl.master_regulators(adata, [model], "z0")
+    with pytest.raises(ValueError, match=r"method='difference' must be one or more of \('ko'"):
+        wi.tl.master_regulators(adata, model, "z0", method="difference")

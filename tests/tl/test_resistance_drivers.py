@@ -228,6 +228,12 @@ def test_candidates_and_copies(adata: AnnData, model: BetaLinearSCVI):
 
 
 def test_bad_input(adata: AnnData, model: BetaLinearSCVI):
+    with pytest.raises(ValueError, match="inhibited is missing; name at least one gene"):
+        wi.tl.resistance_drivers(adata, model, reference=("cell_type", "type_0"))
+    with pytest.raises(ValueError, match="strata='batch' does not apply to AnnData"):
+        run(adata, model, strata="batch")
+    with pytest.raises(TypeError, match="Several models are for MuData"):
+        run(adata, [model])
     with pytest.raises(ValueError, match="inhibited is empty"):
         run(adata, model, [])
     with pytest.raises(ValueError, match="must edit genes and nothing else"):

@@ -6,6 +6,7 @@ from scwhatif.datasets._pbmc68k import pbmc68k
 from scwhatif.datasets._simulate_factors import simulate_factors
 from scwhatif.datasets._simulate_flow import simulate_flow
 from scwhatif.datasets._simulate_network import simulate_network
+from scwhatif.datasets._simulate_pairs import simulate_pairs
 from scwhatif.datasets._simulate_spectra import simulate_spectra
 from scwhatif.datasets._simulate_two_factors import simulate_two_factors
 
@@ -14,6 +15,7 @@ __all__ = [
     "simulate_factors",
     "simulate_flow",
     "simulate_network",
+    "simulate_pairs",
     "simulate_spectra",
     "simulate_two_factors",
 ]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from scwhatif.metrics._auc import one_vs_rest_auc
+from scwhatif.metrics._average_precision import average_precision_at
 from scwhatif.metrics._bilinear_ridge import predict_bilinear
+from scwhatif.metrics._calibration import (
+    CalibrationFit,
+    calibration_bins,
+    calibration_slope,
+    expected_calibration_error,
+)
 from scwhatif.metrics._dci import DCI, dci
 from scwhatif.metrics._density_separation import density_separation
 from scwhatif.metrics._discrimination_score import discrimination_score
 from scwhatif.metrics._disentanglement import disentanglement
 from scwhatif.metrics._distance_test import DistanceTest, distance_test
+from scwhatif.metrics._driver_propensity import driver_propensity
 from scwhatif.metrics._e_distance import e_distance
 from scwhatif.metrics._effect_weights import EffectScores, effect_scores, effect_weights
 from scwhatif.metrics._effective_rank import effective_rank
@@ -17,7 +25,10 @@ from scwhatif.metrics._embedding_moments import EmbeddingMoments
 from scwhatif.metrics._embedding_verdict import HEALTH_THRESHOLDS, EmbeddingVerdict, embedding_verdict
 from scwhatif.metrics._evaluate_perturbation import evaluate_perturbation
 from scwhatif.metrics._explicitness import explicitness
+from scwhatif.metrics._f1_threshold import f1_threshold
 from scwhatif.metrics._factor_stability import FactorStability, factor_stability
+from scwhatif.metrics._holdout_energy import HoldoutEnergy, holdout_energy
+from scwhatif.metrics._holdout_randomization import HoldoutRandomization, holdout_randomization
 from scwhatif.metrics._latent_correlation import LatentCorrelation, latent_correlation
 from scwhatif.metrics._latent_information import latent_information
 from scwhatif.metrics._latent_matching import (
@@ -32,6 +43,7 @@ from scwhatif.metrics._matched_null import MIN_MATCHED, MatchedNull, matched_nei
 from scwhatif.metrics._mig import mig
 from scwhatif.metrics._mmd import mmd
 from scwhatif.metrics._modularity import modularity
+from scwhatif.metrics._nadeau_bengio import FoldInterval, nadeau_bengio_interval
 from scwhatif.metrics._outliers import mahalanobis_outliers
 from scwhatif.metrics._pairwise_auc import pairwise_auc
 from scwhatif.metrics._pearson_delta import pearson_delta
@@ -44,6 +56,7 @@ from scwhatif.metrics._perturbation_baselines import (
 from scwhatif.metrics._posterior_collapse import posterior_collapse
 from scwhatif.metrics._retrieval_scores import retrieval_scores
 from scwhatif.metrics._sap import sap
+from scwhatif.metrics._selection_probability import SelectionProbability, selection_probability
 from scwhatif.metrics._shapley import shapley_values
 from scwhatif.metrics._signed_null import SignedNull, signed_null_pvalues
 from scwhatif.metrics._technical_duplicate import TechnicalDuplicate, interpolated_duplicate, technical_duplicate
@@ -56,21 +69,30 @@ __all__ = [
     "DCI",
     "HEALTH_THRESHOLDS",
     "MIN_MATCHED",
+    "CalibrationFit",
     "DistanceTest",
     "EffectScores",
     "EmbeddingMoments",
     "EmbeddingVerdict",
     "FactorStability",
+    "FoldInterval",
+    "HoldoutEnergy",
+    "HoldoutRandomization",
     "LatentCorrelation",
     "MatchedNull",
+    "SelectionProbability",
     "SignedNull",
     "TechnicalDuplicate",
     "TrainingTrends",
+    "average_precision_at",
+    "calibration_bins",
+    "calibration_slope",
     "dci",
     "density_separation",
     "discrimination_score",
     "disentanglement",
     "distance_test",
+    "driver_propensity",
     "e_distance",
     "effect_scores",
     "effect_weights",
@@ -78,8 +100,12 @@ __all__ = [
     "embedding_indicators",
     "embedding_verdict",
     "evaluate_perturbation",
+    "expected_calibration_error",
     "explicitness",
+    "f1_threshold",
     "factor_stability",
+    "holdout_energy",
+    "holdout_randomization",
     "interpolated_duplicate",
     "latent_correlation",
     "latent_information",
@@ -95,6 +121,7 @@ __all__ = [
     "modularity",
     "most_similar_averaging_score",
     "most_similar_gap_score",
+    "nadeau_bengio_interval",
     "one_vs_rest_auc",
     "pairwise_auc",
     "pearson_delta",
@@ -106,6 +133,7 @@ __all__ = [
     "predict_train_mean",
     "retrieval_scores",
     "sap",
+    "selection_probability",
     "shapley_values",
     "signed_null_pvalues",
     "technical_duplicate",

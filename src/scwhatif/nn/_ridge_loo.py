@@ -57,7 +57,8 @@ def ridge_loo(x: np.ndarray, y: np.ndarray, observed: np.ndarray, *, max_rank: i
     :math:`y_i - (y_i - \hat y_i) / (1 - h_i)`, where
     :math:`h_i = 1/n + \sum_k U_{ik}^2 d_k^2 / (d_k^2 + \lambda)`, so no model is fitted twice. Where entries of a
     feature are missing, they are replaced by their prediction until the fit no longer changes much, which leads to the
-    ridge solution on the observed entries; the leverage :math:`h_i` is then a lower bound.
+    ridge solution on the observed entries, and the leverage :math:`h_i` is that among the observed rows, to first
+    order in what the missing ones take away.
 
     Parameters
     ----------
@@ -81,18 +82,25 @@ def ridge_loo(x: np.ndarray, y: np.ndarray, observed: np.ndarray, *, max_rank: i
     centred = np.where(observed, y - y_mean, 0.0)
     shares = d**2 / (d**2 + np.sum(d**2) * _PENALTIES[:, None] + 1e-12)
     projected = u.T @ centred
-    errors = np.empty((len(_PENALTIES), y.shape[1]))
-    for error, share in zip(errors, shares, strict=True):
-        residual = (centred - u @ (share[:, None] * projected)) * observed
-        error[:] = np.square(residual / _slack(u, share)[:, None]).sum(axis=0)
-    chosen = errors.argmin(axis=0)
+    best, chosen = np.full(y.shape[1], np.inf), np.zeros(y.shape[1], dtype=np.int64)
+    slack = np.ones(y.shape)
+    for penalty, share in enumerate(shares):
+        fitted = u @ (share[:, None] * projected)
+        if not observed.all():
+            # as it would be predicted with its own zero left out
+            filled = np.where(observed, centred, fitted / _slack(u, share)[:, None])
+            fitted = u @ (share[:, None] * (u.T @ filled))
+        candidate = _slack_of_observed(u, share, observed)
+        error = np.square((centred - fitted) * observed / candidate).sum(axis=0)
+        better = error < best
+        best[better], chosen[better] = error[better], penalty
+        slack[:, better] = np.broadcast_to(candidate, y.shape)[:, better]
 
     share = shares[chosen].T
     if not observed.all():
         for _ in range(_FILL_STEPS):
             projected = u.T @ np.where(observed, centred, u @ (share * projected))
     fitted = u @ (share * projected)
-    slack = np.stack([_slack(u, each) for each in shares], axis=1)[:, chosen]
     # an entry that took no part in the fit is left out already
     left_out = np.where(observed, centred - (centred - fitted) / slack, fitted) + y_mean
     coefficients = share * projected / np.maximum(d, 1e-12)[:, None]
@@ -213,3 +221,17 @@ def _axes(x: np.ndarray, max_rank: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _slack(u: np.ndarray, share: np.ndarray) -> np.ndarray:
     """One minus the leverage of every row."""
     return np.maximum(1.0 - 1.0 / len(u) - np.square(u) @ share, _MIN_SLACK)
+
+
+def _slack_of_observed(u: np.ndarray, share: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """One minus the leverage of every row among those observed, by feature.
+
+    With the smoother :math:`S` of all rows this is the Schur complement of the missing ones in :math:`I - S`. Of the
+    block that would have to be inverted the diagonal is taken, and what is subtracted is made to leave more than 0.
+    """
+    slack = _slack(u, share)[:, None]
+    if observed.all():
+        return slack
+    smoother = (u * share) @ u.T + 1.0 / len(u)
+    lost = np.square(smoother) @ (~observed / slack)
+    return np.maximum(slack / (1.0 + lost / slack), _MIN_SLACK)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from scwhatif.pl._confusion import confusion
+from scwhatif.pl._cross_context_validate import cross_context_validate
+from scwhatif.pl._cross_validate import cross_validate
 from scwhatif.pl._decoder_flow import decoder_flow
 from scwhatif.pl._dose_response import dose_response
 from scwhatif.pl._embedding_health import embedding_health
 from scwhatif.pl._epistasis import epistasis
+from scwhatif.pl._fusion_deletion import fusion_deletion
+from scwhatif.pl._gene_knockout import gene_knockout
 from scwhatif.pl._kl_history import kl_history
 from scwhatif.pl._knockout import knockout
 from scwhatif.pl._latent_arrows import latent_arrows
@@ -17,19 +21,26 @@ from scwhatif.pl._loadings import loadings
 from scwhatif.pl._master_regulators import master_regulators
 from scwhatif.pl._profile_overlay import profile_overlay
 from scwhatif.pl._pseudo_profiles import pseudo_profiles
+from scwhatif.pl._ptm_dependency import ptm_dependency
 from scwhatif.pl._rank_latent import rank_latent
 from scwhatif.pl._rank_retrieval import rank_retrieval
+from scwhatif.pl._reliability import reliability
 from scwhatif.pl._resistance_drivers import resistance_drivers
+from scwhatif.pl._storm_leader import storm_leader
 from scwhatif.pl._sweep_beta import sweep_beta
 from scwhatif.pl._traverse import traverse
 from scwhatif.pl._volcano import volcano
 
 __all__ = [
     "confusion",
+    "cross_context_validate",
+    "cross_validate",
     "decoder_flow",
     "dose_response",
     "embedding_health",
     "epistasis",
+    "fusion_deletion",
+    "gene_knockout",
     "kl_history",
     "knockout",
     "latent_arrows",
@@ -40,9 +51,12 @@ __all__ = [
     "master_regulators",
     "profile_overlay",
     "pseudo_profiles",
+    "ptm_dependency",
     "rank_latent",
     "rank_retrieval",
+    "reliability",
     "resistance_drivers",
+    "storm_leader",
     "sweep_beta",
     "traverse",
     "volcano",

@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scwhatif._keys import Key
+from scwhatif.pl._effect_bars import bar_legend, effect_bars
 from scwhatif.pl._stored import stored, stored_rows
-from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish
+from scwhatif.pl._style import BACKGROUND, axes, finish
 from scwhatif.tl._cell_groups import ALL_CELLS
+from scwhatif.tl._storm_settings import in_mudata
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from mudata import MuData
 
-_FDR = 0.05
 _LABELS = {
-    "ko": "change of {} by knockout",
-    "jacobian": "change of {} per log1p of counts",
-    "integrated_gradients": "share of {} above an empty cell",
-    "expected_gradients": "share of {} above other cells",
+    ("ko", "gene"): "change of {} by knockout",
+    ("jacobian", "gene"): "change of {} per log1p of counts",
+    ("integrated_gradients", "gene"): "share of {} above an empty cell",
+    ("expected_gradients", "gene"): "share of {} above other cells",
+    ("difference", "driver"): "change of {} by the driver",
+    ("integrated_gradients", "driver"): "share of {} above no driver",
 }
 
 
 def master_regulators(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = Key.uns.MASTER_REGULATORS,
     method: str | None = None,
@@ -34,11 +38,12 @@ def master_regulators(
     ax: Axes | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Draw the genes with the largest effects on the target as bars, the largest on top.
+    """Draw the genes or drivers with the largest effects on the target as bars, the largest on top.
 
-    Bars of genes at a false discovery rate below 5 % are coloured, to the right where they raise the readout and to the
+    Bars of those at a false discovery rate below 5 % are coloured, to the right where they raise the readout and to the
     left where they lower it; others are grey. The pale band behind each bar is what genes like it do: two standard
-    deviations to either side. Whiskers are the interval over donors, where these were told apart.
+    deviations to either side. Whiskers are the interval over donors, where these were told apart. Of drivers, the names
+    of masters are bold, and whiskers are the interval over models.
 
     Parameters
     ----------
@@ -49,9 +54,9 @@ def master_regulators(
     method
         One of its methods; ``None`` is the first.
     group
-        One of the groups of its ``groupby``; ``None`` is all cells.
+        One of the groups of its ``groupby``; ``None`` is all cells. Not for drivers.
     n_top
-        How many genes to draw.
+        How many to draw.
     ax
         Axes to draw into; ``None`` makes a figure.
     show
@@ -78,39 +83,29 @@ def master_regulators(
     >>> len(ax.get_yticklabels())
     5
     """
-    call = "scwhatif.tl.master_regulators(adata, model, target"
+    if in_mudata(adata):
+        call, parts = "scwhatif.tl.master_regulators(mdata, model, 'storm'", {}
+        if group is not None:
+            msg = f"group={group!r}: drivers have no groups; leave it out."
+            raise KeyError(msg)
+    else:
+        call, parts = "scwhatif.tl.master_regulators(adata, model, target", {"group": group or ALL_CELLS}
     result = stored(adata, key, "agreement", "master regulators", call)
     method = str(result["table"]["method"].cat.categories[0]) if method is None else method
-    table = stored_rows(adata, key, "table", method=method, group=ALL_CELLS if group is None else group)
+    table = stored_rows(adata, key, "table", method=method, **parts)
     drawn = table[table["effect"].notna()].head(n_top)
-    places = np.arange(len(drawn))
-    effect = drawn["effect"].to_numpy()
-    significant = (drawn["padj"] < _FDR).to_numpy()
-    color = np.where(significant, np.where(effect > 0, OKABE_ITO["vermillion"], OKABE_ITO["blue"]), BACKGROUND)
-
+    label, interval = ("driver", "95 % interval") if "driver" in drawn else ("gene", "95 % over donors")
     ax = axes(ax, figsize=(4.5, 0.24 * len(drawn) + 1.1))
-    known = drawn["null_sd"].notna().to_numpy()
-    if known.any():
-        sd = drawn["null_sd"].to_numpy()[known]
-        ax.barh(
-            places[known], 4 * sd, left=-2 * sd, height=0.9, color=BACKGROUND, alpha=0.35, lw=0, label="genes like it"
-        )
-    ax.barh(places, effect, height=0.55, color=color, lw=0)
-    if "low" in drawn:
-        low, high = drawn["low"].to_numpy(), drawn["high"].to_numpy()
-        ax.hlines(places, low, high, color=TEXT, lw=1, label="95 % over donors")
-    ax.axvline(0, color=TEXT, lw=0.8)
-    ax.set_yticks(places, list(drawn["gene"].astype(str)))
-    ax.invert_yaxis()
-    ax.tick_params(axis="y", length=0)
-    ax.locator_params(axis="x", nbins=6)
-    ax.set_xlabel(_LABELS[method].format(result[Key.uns.PARAMS]["target_name"]))
+    if label == "gene" and (known := drawn["null_sd"].notna().to_numpy()).any():
+        sd, places = drawn["null_sd"].to_numpy()[known], np.flatnonzero(known)
+        ax.barh(places, 4 * sd, left=-2 * sd, height=0.9, color=BACKGROUND, alpha=0.35, lw=0, label="genes like it")
+    effect_bars(ax, drawn, label, interval=interval)
+    if label == "driver":
+        for text, master in zip(ax.get_yticklabels(), drawn["master"], strict=True):
+            text.set_fontweight("bold" if master else "normal")
+    ax.set_xlabel(_LABELS[method, label].format(result[Key.uns.PARAMS]["target_name"]))
     if group is not None:
         ax.set_title(group, loc="left", fontsize="medium")
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(
-            frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, borderaxespad=0
-        )
     finish(ax, show)
-    ax.spines["left"].set_visible(False)
+    bar_legend(ax)
     return ax

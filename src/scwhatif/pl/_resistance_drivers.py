@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scwhatif._keys import Key
+from scwhatif.pl._effect_bars import bar_legend, effect_bars
 from scwhatif.pl._label_points import label_points
 from scwhatif.pl._stored import stored, stored_rows
 from scwhatif.pl._style import BACKGROUND, OKABE_ITO, TEXT, axes, finish, short_name
 from scwhatif.tl._cell_groups import ALL_CELLS
+from scwhatif.tl._storm_settings import in_mudata
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from mudata import MuData
 
 _FDR = 0.05
 
 
 def resistance_drivers(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = Key.uns.RESISTANCE_DRIVERS,
     group: str | None = None,
@@ -28,10 +31,12 @@ def resistance_drivers(
     ax: Axes | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Draw how far each gene's knockout takes cells towards the reference, alone and after the inhibition.
+    """Draw how far each gene's knockout takes cells towards the reference, or the share of each driver in the way.
 
-    Genes on the dotted line do the same either way. One below it does more after: a backup. Those whose synergy has a
-    false discovery rate below 5 % are coloured. Whiskers are the interval over donors, where these were told apart.
+    Knockouts are drawn alone against after the inhibition. Genes on the dotted line do the same either way. One below
+    it does more after: a backup. Those whose synergy has a false discovery rate below 5 % are coloured. Whiskers are
+    the interval over donors, where these were told apart. Shares of drivers are bars with their interval over models,
+    the largest on top, coloured at a false discovery rate below 5 %.
 
     Parameters
     ----------
@@ -40,9 +45,9 @@ def resistance_drivers(
     key
         Its ``key_added``.
     group
-        One of the groups of its ``groupby``; ``None`` is all cells.
+        One of the groups of its ``groupby``; ``None`` is all cells. Not for drivers.
     n_top
-        How many genes to name: those that bring cells closest after the inhibition.
+        How many genes to name: those that bring cells closest after the inhibition; or how many drivers to draw.
     ax
         Axes to draw into; ``None`` makes a figure.
     show
@@ -70,6 +75,8 @@ def resistance_drivers(
     >>> len(ax.texts)
     3
     """
+    if in_mudata(adata):
+        return finish(_draw_drivers(adata, key, group, n_top, ax), show)
     call = "scwhatif.tl.resistance_drivers(adata, model, inhibited, reference=…"
     made = stored(adata, key, "coalitions", "resistance drivers", call)[Key.uns.PARAMS]
     table = stored_rows(adata, key, "table", group=ALL_CELLS if group is None else group)
@@ -102,3 +109,16 @@ def resistance_drivers(
     ax.legend(frameon=False, fontsize="small", handletextpad=0.4, borderaxespad=0)
     label_points(ax, named["single"], named["after"], list(named["gene"].astype(str)), color=TEXT, avoid=values)
     return finish(ax, show)
+
+
+def _draw_drivers(mdata: MuData, key: str, group: str | None, n_top: int, ax: Axes | None) -> Axes:
+    call = "scwhatif.tl.resistance_drivers(mdata, model, reference=…"
+    result = stored(mdata, key, "distance", "resistance drivers", call)
+    if group is not None:
+        msg = f"group={group!r}: drivers have no groups; leave it out."
+        raise KeyError(msg)
+    table = result["table"]
+    ax = effect_bars(ax, table[table["effect"].notna()].head(n_top), "driver", interval="95 % interval")
+    ax.set_xlabel(f"share of distance from {result[Key.uns.PARAMS]['reference_name']}")
+    bar_legend(ax)
+    return ax

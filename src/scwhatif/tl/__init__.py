@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from scwhatif.tl._axis import axis
+from scwhatif.tl._cross_context_validate import cross_context_validate
+from scwhatif.tl._cross_validate import cross_validate
 from scwhatif.tl._decode import decode
 from scwhatif.tl._decoder_flow import decoder_flow
 from scwhatif.tl._embedding_health import embedding_health
 from scwhatif.tl._enrich_loadings import enrich_loadings
 from scwhatif.tl._epistasis import epistasis
+from scwhatif.tl._fusion_deletion import fusion_deletion
 from scwhatif.tl._gene_effects import gene_effects
+from scwhatif.tl._gene_knockout import gene_knockout
 from scwhatif.tl._knockout import knockout
 from scwhatif.tl._latent_classifier import latent_classifier
 from scwhatif.tl._latent_edit import latent_edit
@@ -20,22 +24,28 @@ from scwhatif.tl._perturb import perturb
 from scwhatif.tl._place import place
 from scwhatif.tl._project_shift import project_shift
 from scwhatif.tl._pseudo_profiles import pseudo_profiles
+from scwhatif.tl._ptm_dependency import ptm_dependency
 from scwhatif.tl._rank_latent import rank_latent
 from scwhatif.tl._rank_retrieval import rank_retrieval
 from scwhatif.tl._resistance_drivers import resistance_drivers
 from scwhatif.tl._rotate import rotate
 from scwhatif.tl._screen import screen
+from scwhatif.tl._storm_leader import storm_leader
 from scwhatif.tl._sweep_beta import sweep_beta
 from scwhatif.tl._traverse import traverse
 
 __all__ = [
     "axis",
+    "cross_context_validate",
+    "cross_validate",
     "decode",
     "decoder_flow",
     "embedding_health",
     "enrich_loadings",
     "epistasis",
+    "fusion_deletion",
     "gene_effects",
+    "gene_knockout",
     "knockout",
     "latent_classifier",
     "latent_edit",
@@ -47,11 +57,13 @@ __all__ = [
     "place",
     "project_shift",
     "pseudo_profiles",
+    "ptm_dependency",
     "rank_latent",
     "rank_retrieval",
     "resistance_drivers",
     "rotate",
     "screen",
+    "storm_leader",
     "sweep_beta",
     "traverse",
 ]

@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from scwhatif._keys import Key
+from scwhatif._mudata import without_pulling
 from scwhatif._provenance import params
 from scwhatif.metrics import MIN_MATCHED
 from scwhatif.tl._cell_bins import CellBins
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
 from scwhatif.tl._encoder_source import encoder_source
 from scwhatif.tl._gaussian_posterior import factorised_posterior
-from scwhatif.tl._gene_readout import gene_columns, gradient_readout, knockout, screen_readout
+from scwhatif.tl._gene_readout import gene_columns
 from scwhatif.tl._readout_target import readout_target, state_members
-from scwhatif.tl._regulator_table import agreement, effect_statistics, ends, stack, warn_unmatched
+from scwhatif.tl._regulator_effects import method_summary, regulator_effects, regulator_table
+from scwhatif.tl._regulator_table import agreement, warn_unmatched
 from scwhatif.tl._screen_settings import check_match_on, check_plan
-from scwhatif.tl._screen_table import Covariate, gene_covariates
+from scwhatif.tl._storm_settings import COHORT, STORM, check_defaults, check_single, in_mudata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
+    from mudata import MuData
     from scvi.model.base import BaseModelClass
-    from torch import nn
 
-    from scwhatif.engine import FeatureCounts, LinearReadout
-    from scwhatif.tl._cell_bins import BinMeans
-    from scwhatif.tl._encoder_source import EncoderSource
+    from scwhatif.model import MultiOmicLPM
+    from scwhatif.tl._screen_table import Covariate
+    from scwhatif.tl._storm_regulators import StormMethod
 
 Method = Literal["ko", "jacobian", "integrated_gradients", "expected_gradients"]
 
 
 def master_regulators(
-    adata: AnnData,
-    model: BaseModelClass,
+    adata: AnnData | MuData,
+    model: BaseModelClass | Sequence[MultiOmicLPM],
     target: str | tuple[str, str],
     *,
     candidates: str | Sequence[str] | None = None,
-    method: Method | Sequence[Method] = "ko",
+    method: Method | StormMethod | Sequence[Method | StormMethod] | None = None,
     groupby: str | None = None,
     within: tuple[str, str] | None = None,
     donor: str | None = None,
-    n_null: int = 100,
+    reference: tuple[str, str] | Literal["cohort"] | None = None,
+    strata: str | Sequence[str] | None = None,
+    n_null: int | None = None,
     match_on: Sequence[Covariate] = ("mean", "detection"),
-    min_cells: int = 20,
+    min_cells: int | None = None,
     n_steps: int = 512,
     n_baselines: int = 16,
     axis_key: str = Key.uns.AXIS,
@@ -57,13 +58,13 @@ def master_regulators(
     progress: bool = True,
     key_added: str = Key.uns.MASTER_REGULATORS,
     copy: bool = False,
-) -> AnnData | None:
-    r"""Rank genes by how far they move cells along one direction of the latent space.
+) -> AnnData | MuData | None:
+    r"""Rank genes by how far they move cells along a direction of the latent space, or drivers by the PTM storm.
 
-    The direction is the *target*; the position of a cell along it, :math:`r(z) = v^\top z + c`, is the readout. What a
-    gene does to it is the **sensitivity of the encoder** to that gene, not a regulation: an encoder reads what is
-    measured well, which is more often the many targets of a regulator than the regulator. Compare with the matched
-    genes, and with the floor in ``methods``: a ranking that follows mean expression needs no model.
+    **With AnnData** the direction is the *target*; the position of a cell along it, :math:`r(z) = v^\top z + c`, is the
+    readout. What a gene does to it is the **sensitivity of the encoder** to that gene, not a regulation: an encoder
+    reads what is measured well, which is more often the many targets of a regulator than the regulator. Compare with
+    the matched genes, and with the floor in ``methods``: a ranking that follows mean expression needs no model.
 
     ======================== ============================================================ =============================
     method                   effect of a gene, mean over cells                            cost
@@ -82,20 +83,47 @@ def master_regulators(
     the opposite sign in cells that have less of the gene than the baselines have on average: positive means that more
     of the gene leads along the direction.
 
+    **With MuData** and a :class:`scwhatif.model.MultiOmicLPM` the target is ``"storm"``, how far modified sites are
+    from a reference once their parent proteins are accounted for:
+
+    .. math::
+        S = \mathrm{mean}_k \sqrt{\mathrm{mean}_j\, u_{kj}^2}, \qquad u_{kj} = (r_{kj} - \mu_{kj}) / s_{kj}
+
+    over the sites :math:`j` of each PTM layer :math:`k`; :math:`r` is what a regression on the proteins of the same
+    gene leaves of a site (all of it where there is none), :math:`\mu` and :math:`s` its mean and standard deviation in
+    the reference, all from the samples that a model was fitted to.
+
+    ======================== ============================================================ =============================
+    method                   effect of a driver on the decoded storm                      mean over
+    ======================== ============================================================ =============================
+    ``difference``           storm with the driver less that without it, starting from    all samples
+                             the state that the other layers of a sample show
+    ``integrated_gradients`` the driver's share of the storm less that without any driver its carriers
+    ======================== ============================================================ =============================
+
+    Given the models of a cross-validation, each sample is asked of the models that have not seen it. p-values ask
+    whether carriers differ from others of their stratum, in the storm that was *measured* less what the other drivers
+    explain, in the direction of the effect (:func:`scwhatif.metrics.holdout_randomization`); as models of a
+    cross-validation learned from each other's samples they are doubled. A storm is a length, which most small steps
+    raise whatever their direction, so a small effect means little unless it was observed. This is the sensitivity of a
+    model, not the effect of an intervention, and no hierarchy among drivers.
+
     Parameters
     ----------
     adata
         The model's data, or data like it.
     model
-        A trained model of the scvi-tools kind with a Gaussian posterior.
+        A trained model of the scvi-tools kind with a Gaussian posterior. With MuData, models of the folds of a
+        cross-validation, or a single one, which is asked about all samples; if it was fitted to them, p-values are too
+        small and there is a warning.
     target
-        Name of an axis from :func:`scwhatif.tl.axis` in the model's latent space, a dimension such as ``"z3"``, or a
-        column of ``obs`` and one of its groups such as ``("cell_type", "B cell")``: the straight line from the mean of
-        all other cells (0) to the mean of the group (1).
+        ``"storm"`` with MuData. Otherwise name of an axis from :func:`scwhatif.tl.axis` in the model's latent space, a
+        dimension such as ``"z3"``, or a column of ``obs`` and one of its groups such as ``("cell_type", "B cell")``:
+        the straight line from the mean of all other cells (0) to the mean of the group (1).
     candidates
-        Genes to report and to correct for; ``None`` takes all.
+        Genes, or drivers, to report and to correct for; ``None`` takes all.
     method
-        One or several of those above.
+        One or several of those above; ``None`` is the first.
     groupby
         Column of ``obs`` for whose groups effects are given too.
     within
@@ -103,12 +131,20 @@ def master_regulators(
     donor
         Column of ``obs`` with independent units, such as donors: effects are then means of their means, each with
         equal weight, with an interval. Cells of one donor are not independent, so without it there is none.
+    reference
+        MuData only. Column of ``obs`` and the group that storms are measured against; ``None`` and ``"cohort"`` take
+        all samples.
+    strata
+        MuData only. Columns of ``obs`` within which carriers are compared with others; ``None`` takes the model's
+        categorical covariates, and an empty list compares all with all.
     n_null
-        Number of matched genes, see :func:`scwhatif.metrics.signed_null_pvalues`; 0 computes effects only.
+        Number of matched genes, 100 if ``None``, see :func:`scwhatif.metrics.signed_null_pvalues`; with MuData most
+        draws of carriers, 100 000 if ``None``. 0 computes effects only.
     match_on
         What genes are matched on: ``"mean"``, ``"detection"``, ``"weight"``, as in :func:`scwhatif.tl.knockout`.
     min_cells
-        Genes in fewer cells of a group are not tested there.
+        Genes in fewer cells of a group (20 if ``None``) are not tested there, nor drivers with fewer carriers or
+        fewer others (5 if ``None``).
     n_steps
         Gradients taken per cell for an integral; what shares lack to add up falls as their number grows.
     n_baselines
@@ -128,7 +164,7 @@ def master_regulators(
 
     Returns
     -------
-    ``None``, or the copy, with
+    ``None``, or the copy. With AnnData,
 
     ``var["master_regulators_<method>"]`` : float64
         Effect over all cells; NaN for genes that were not asked for or not tested.
@@ -149,15 +185,37 @@ def master_regulators(
     ``uns["master_regulators"]["params"]`` : dict
         Arguments, ``plan`` (how cells were encoded), versions, model class and hash of its weights.
 
+    With MuData,
+
+    ``obs["master_regulators_storm"]`` : float64
+        Storm as measured; NaN for samples without any PTM layer, or that no model may be asked about.
+    ``uns["master_regulators"]["table"]`` : DataFrame
+        One row per method and driver (categories), largest effect first: ``driver``, ``method``; ``effect``, ``se``,
+        ``low``, ``high`` (95 % interval; it allows for the spread between models and for how few carriers there are to
+        tell by); ``observed``, ``observed_se`` (measured difference between carriers and others within strata, less
+        what the other drivers explain); ``n_carriers``, ``n_models``; ``statistic`` (in standard deviations of the
+        null), ``pval``, ``padj`` :cite:p:`Benjamini1995`; ``selection_probability`` (share of half-samples that confirm
+        the direction at 5 %); ``master`` (bool: at least .8, and the driver raises the storm).
+    ``uns["master_regulators"]["layers"]`` : DataFrame
+        ``method``, ``driver``, ``layer`` (categories), ``effect`` on the storm of that layer.
+    ``uns["master_regulators"]["methods"]`` : DataFrame
+        ``method``, ``n_tested``, ``n_significant``, ``completeness`` as above; ``spearman_carriers`` (of \|effect\|
+        with the number of carriers); ``spearman_random`` (of effects with those of models whose weights are in random
+        order, the floor: near 0).
+    ``uns["master_regulators"]["agreement"]``, ``["params"]``
+        As above; ``params`` with ``held_out`` (whether no model was asked about samples it was fitted to),
+        ``n_models``, and the hash of the first model.
+
     Raises
     ------
     KeyError
         A gene, axis, dimension, column or group does not exist.
     TypeError
-        The model has no Gaussian posterior.
+        The model has no Gaussian posterior, or there are several for AnnData.
     ValueError
         The model is not trained, its data are minified, or its codes are shares; other features than the model's; the
-        axis lies in another space; a setting is out of range.
+        axis lies in another space; a setting is out of range, or does not apply to this kind of data; the model has no
+        drivers or PTM layers, or the reference fewer than two samples.
 
     Examples
     --------
@@ -169,8 +227,49 @@ def master_regulators(
     >>> wi.tl.master_regulators(adata, model, "z0", method=["ko", "jacobian"], progress=False)
     >>> adata.uns["master_regulators"]["table"].groupby("method", observed=True).size().to_dict()
     {'ko': 60, 'jacobian': 60}
+
+    >>> mdata = wi.datasets.simulate_flow(60, n_drivers=5, n_rna=9, n_protein=6, n_ptm=(5,), fusion_layer=0)
+    >>> wi.model.MultiOmicLPM.setup_mudata(mdata, rna="rna", protein="protein", ptm="ptm_0")
+    >>> models = []
+    >>> for test in (range(30), range(30, 60)):
+    ...     rest = np.setdiff1d(np.arange(60), test)
+    ...     model = wi.model.MultiOmicLPM(mdata, n_latent=2, n_hidden=4, evidence=None)
+    ...     model.train(2, external_indexing=[rest[5:], rest[:5], test], enable_progress_bar=False)
+    ...     models.append(model)
+    >>> wi.tl.master_regulators(mdata, models, "storm", n_null=500, progress=False)
+    >>> mdata.uns["master_regulators"]["table"].shape
+    (5, 15)
     """
-    methods = _checked_methods(method)
+    if in_mudata(adata):
+        given = {"groupby": groupby, "within": within, "donor": donor, "match_on": match_on, "axis_key": axis_key}
+        check_defaults(master_regulators, {**given, "n_baselines": n_baselines, "n_jobs": n_jobs}, "MuData")
+        if target != STORM:
+            msg = f"target={target!r} must be {STORM!r} with MuData."
+            raise ValueError(msg)
+        from scwhatif.tl._storm_regulators import storm_regulators
+
+        storm = storm_regulators(
+            adata,
+            model,
+            candidates=candidates,
+            method="difference" if method is None else method,
+            reference=COHORT if reference is None else reference,
+            strata=strata,
+            n_null=100_000 if n_null is None else n_null,
+            min_carriers=5 if min_cells is None else min_cells,
+            n_steps=n_steps,
+            seed=seed,
+            progress=progress,
+        )
+        with without_pulling():
+            result = adata.copy() if copy else adata
+        result.uns[key_added] = storm.stored
+        result.obs[f"{key_added}_storm"] = storm.storm
+        return result if copy else None
+    check_defaults(master_regulators, {"reference": reference, "strata": strata}, "AnnData")
+    model = check_single(model)
+    n_null, min_cells = 100 if n_null is None else n_null, 20 if min_cells is None else min_cells
+    methods = _checked_methods("ko" if method is None else method)
     _check_settings(n_null=n_null, match_on=match_on, min_cells=min_cells, n_steps=n_steps, n_baselines=n_baselines)
     columns = gene_columns(adata, candidates, "candidates")
     taking_part = None if within is None else state_members(adata, within, "within")
@@ -179,7 +278,7 @@ def master_regulators(
     check_plan(source.plan, type(model).__name__, library="original", match_on=match_on)
     posterior = factorised_posterior(model, adata)
     aim = readout_target(adata, posterior.mean @ posterior.rotation, target, axis_key)
-    effects = _effects(
+    effects = regulator_effects(
         source,
         model.module,
         aim.readout,
@@ -191,11 +290,11 @@ def master_regulators(
         n_jobs=n_jobs,
         progress=progress,
     )
-    table = _table(effects, source, bins, columns, adata.var_names, n_null, match_on, min_cells)
+    table = regulator_table(effects, source, bins, columns, adata.var_names, n_null, match_on, min_cells)
     if n_null:
         warn_unmatched(table, "effect", "pval")
 
-    found = adata.copy() if copy else adata
+    result = adata.copy() if copy else adata
     overall = {
         name: table[(table["method"] == name) & (table["group"] == ALL_CELLS)]
         .set_index("gene")
@@ -206,8 +305,8 @@ def master_regulators(
         for suffix, column in (("", "effect"), ("_padj", "padj")):
             values = np.full(adata.n_vars, np.nan)
             values[columns] = rows[column]
-            found.var[f"{key_added}_{name}{suffix}"] = values
-    found.uns[key_added] = {
+            result.var[f"{key_added}_{name}{suffix}"] = values
+    result.uns[key_added] = {
         Key.uns.PARAMS: params(
             model,
             target=list(target) if not isinstance(target, str) else target,
@@ -227,21 +326,12 @@ def master_regulators(
             plan=source.plan.kind,
         ),
         "table": table,
-        "methods": _summary(overall, effects),
+        "methods": method_summary(overall, effects),
         "agreement": agreement(
             {name: rows["effect"].to_numpy() * (-1 if name == "ko" else 1) for name, rows in overall.items()}
         ),
     }
-    return found if copy else None
-
-
-class _Effects(NamedTuple):
-    """Of every gene, and what the data say of them."""
-
-    change: dict[str, BinMeans]
-    size: dict[str, BinMeans]
-    completeness: dict[str, float]
-    counts: FeatureCounts
+    return result if copy else None
 
 
 def _checked_methods(method: str | Sequence[str]) -> tuple[str, ...]:
@@ -262,105 +352,3 @@ def _check_settings(*, n_null: int, match_on: Sequence[str], min_cells: int, n_s
         if value < 1:
             msg = f"{name}={value} must be at least 1."
             raise ValueError(msg)
-
-
-def _effects(
-    source: EncoderSource,
-    module: nn.Module,
-    readout: LinearReadout,
-    bins: CellBins,
-    methods: Sequence[str],
-    *,
-    n_steps: int,
-    n_baselines: int,
-    seed: int,
-    n_jobs: int | None,
-    progress: bool,
-) -> _Effects:
-    from scvi.utils import track
-
-    from scwhatif.engine import read_rows
-
-    knockouts = [knockout(gene) for gene in range(source.plan.n_features)]
-    found = _Effects({}, {}, {}, None)  # type: ignore[arg-type]
-    counts = None
-    for name in methods:
-        bar: Callable[..., Any] = partial(track, description=f"Effects by {name}", disable=not progress)
-        sums: Any
-        if name == "ko":
-            sums = screen_readout(source, readout, bins, knockouts, n_jobs=n_jobs, track=bar)
-            counts = sums.counts
-            found.completeness[name] = np.nan
-        else:
-            baselines = None
-            if name == "integrated_gradients":
-                baselines = np.zeros((1, source.plan.n_features), np.float32)
-            elif name == "expected_gradients":
-                cells = bins.taking_part
-                drawn = np.random.default_rng(seed).choice(cells, min(n_baselines, len(cells)), replace=False)
-                rows = [read_rows(source.x, slice(int(row), int(row) + 1)).toarray() for row in np.sort(drawn)]
-                baselines = np.concatenate(rows)
-            sums = gradient_readout(source, module, readout, bins, baselines=baselines, n_steps=n_steps, track=bar)
-            found.completeness[name] = sums.completeness
-        found.change[name], found.size[name] = bins.means(sums.change), bins.means(sums.size)
-    return found._replace(counts=_counts(source, bins) if counts is None else counts)
-
-
-def _counts(source: EncoderSource, bins: CellBins) -> FeatureCounts:
-    """What the data say of every gene, without encoding."""
-    from scwhatif.engine import Screen
-
-    return Screen(source.plan, source.x, {}, bins.codes, bins.n_bins + 1, [knockout(0)]).count()
-
-
-def _table(
-    effects: _Effects,
-    source: EncoderSource,
-    bins: CellBins,
-    columns: NDArray[np.int64],
-    var_names: pd.Index,
-    n_null: int,
-    match_on: Sequence[Covariate],
-    min_cells: int,
-) -> pd.DataFrame:
-    n_cells, total = (bins.sums(each[:, : bins.n_bins]) for each in (effects.counts.n_nonzero, effects.counts.total))
-    mean = total / bins.sums(bins.sizes[None])
-    names = [name for name, _ in bins.strata]
-    blocks = []
-    for method, change in effects.change.items():
-        for i, (name, parts) in enumerate(bins.strata):
-            covariates = gene_covariates(effects.counts, parts, source.log_weight, match_on)
-            tested = n_cells[:, i] >= min_cells
-            effect = np.where(tested, change.mean[:, i], np.nan)
-            block = pd.DataFrame(
-                {
-                    "method": method,
-                    "group": name,
-                    "gene": np.asarray(var_names[columns], dtype=object),
-                    "n_cells": n_cells[columns, i],
-                    "mean_expression": mean[columns, i],
-                    "effect": effect[columns],
-                    "size": np.where(tested, effects.size[method].mean[:, i], np.nan)[columns],
-                    **ends(change, (columns, i)),
-                    **effect_statistics(effect, covariates, tested, columns, n_null),
-                }
-            )
-            blocks.append(block.sort_values("effect", key=lambda values: -values.abs(), kind="stable"))
-    return stack(blocks, method=list(effects.change), group=names, gene=list(var_names[columns]))
-
-
-def _summary(overall: dict[str, pd.DataFrame], effects: _Effects) -> pd.DataFrame:
-    table = pd.DataFrame(
-        [
-            {
-                "method": name,
-                "n_tested": int(rows["effect"].notna().sum()),
-                "n_significant": int((rows["padj"] < 0.05).sum()),
-                "spearman_mean_expression": rows["effect"].abs().corr(rows["mean_expression"], method="spearman"),
-                "completeness": effects.completeness[name],
-            }
-            for name, rows in overall.items()
-        ]
-    )
-    table.index = table.index.astype(str)
-    return table

@@ -6,43 +6,46 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scwhatif._keys import Key
+from scwhatif._mudata import without_pulling
 from scwhatif._provenance import params
 from scwhatif.metrics import MIN_MATCHED
 from scwhatif.tl._cell_bins import CellBins
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
-from scwhatif.tl._coalitions import Player, coalition_tables
+from scwhatif.tl._coalitions import coalition_tables
 from scwhatif.tl._encoder_source import encoder_source
 from scwhatif.tl._gaussian_posterior import factorised_posterior
 from scwhatif.tl._gene_readout import gene_columns, knockout, screen_readout
+from scwhatif.tl._inhibition_tables import closest_players, distance_table, inhibition_table
 from scwhatif.tl._readout_target import reference_state, state_members
-from scwhatif.tl._regulator_table import effect_statistics, ends, stack, warn_unmatched
+from scwhatif.tl._regulator_table import warn_unmatched
 from scwhatif.tl._screen_settings import check_match_on, check_plan
-from scwhatif.tl._screen_table import Covariate, gene_covariates
+from scwhatif.tl._storm_settings import check_defaults, check_single, in_mudata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
+    from mudata import MuData
     from scvi.model.base import BaseModelClass
 
     from scwhatif.engine import Item
+    from scwhatif.model import MultiOmicLPM
     from scwhatif.perturbation import Perturbation
     from scwhatif.tl._encoder_source import EncoderSource
     from scwhatif.tl._gene_readout import ReadoutSums
     from scwhatif.tl._readout_target import Reference
+    from scwhatif.tl._screen_table import Covariate
 
 # Coalitions double with every gene.
 _MOST_PLAYERS = 12
 
 
 def resistance_drivers(
-    adata: AnnData,
-    model: BaseModelClass,
-    inhibited: str | Sequence[str] | Perturbation,
+    adata: AnnData | MuData,
+    model: BaseModelClass | Sequence[MultiOmicLPM],
+    inhibited: str | Sequence[str] | Perturbation | None = None,
     *,
     reference: str | tuple[str, str],
     candidates: str | Sequence[str] | None = None,
@@ -50,20 +53,21 @@ def resistance_drivers(
     groupby: str | None = None,
     donor: str | None = None,
     max_set: int = 6,
-    n_null: int = 100,
+    strata: str | Sequence[str] | None = None,
+    n_null: int | None = None,
     match_on: Sequence[Covariate] = ("mean", "detection"),
-    min_cells: int = 20,
+    min_cells: int | None = None,
     axis_key: str = Key.uns.AXIS,
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
     key_added: str = Key.uns.RESISTANCE_DRIVERS,
     copy: bool = False,
-) -> AnnData | None:
-    r"""Inhibit some genes, then each other gene on top, and see which brings cells closer to a reference state.
+) -> AnnData | MuData | None:
+    r"""Inhibit some genes, then each other on top, and see which brings cells or samples closer to a reference state.
 
-    With :math:`d(D)` the distance of a cell from the reference after the genes :math:`D` were inhibited, every other
-    gene :math:`g` has
+    **With AnnData**, and :math:`d(D)` the distance of a cell from the reference after the genes :math:`D` were
+    inhibited, every other gene :math:`g` has
 
     .. math::
         \mathrm{single}_g = d(g) - d(\emptyset), \qquad
@@ -77,22 +81,42 @@ def resistance_drivers(
     This is a **residual distance in a model**: its encoder's sensitivity to several genes at once. No drug was given
     and no gene responds to the loss of another; only a backup whose part the encoder has learned can be seen.
 
+    **With MuData** and a :class:`scwhatif.model.MultiOmicLPM`, each sample is followed through every set :math:`A` of
+    the drivers it carries that may be switched off (of a gain-of-function mutation, this is a reversion). Its latent
+    state, as all other layers show it, moves by what the drivers alone say; with :math:`\lVert \cdot \rVert_S` measured
+    by the shrunken covariance of the reference,
+
+    .. math::
+        D(A) = \lVert z + \mu_g(x_{-A}) - \mu_g(x) - \mu_N \rVert_S, \qquad
+        R_j = \mathrm{mean}_A \bigl( D(A) - D(A \cup j) \bigr)
+
+    The mean over sets is the Shapley value :cite:p:`Shapley1953`, so that shares of a sample add up to the way back
+    that all its drivers together explain (above 10 drivers from 500 random orders, which add up too). A driver with a
+    positive share keeps carriers away from the reference. Given the models of a cross-validation, each sample is asked
+    of the models that have not seen it; p-values ask whether carriers really are further from the reference than others
+    of their stratum, or nearer if the share is negative, once the part of their other drivers is taken off. This is
+    the sensitivity of a model and a **residual distance**: to call it resistance takes responses to drugs.
+
     Parameters
     ----------
     adata
         The model's data, or data like it.
     model
-        A trained model of the scvi-tools kind with a Gaussian posterior.
+        A trained model of the scvi-tools kind with a Gaussian posterior. With MuData, models of the folds of a
+        cross-validation, or a single one, which is asked about all samples; if it was fitted to them, p-values are too
+        small and there is a warning.
     inhibited
-        What is done to begin with: names of genes to knock out, or a :class:`scwhatif.Perturbation` of genes or its
-        text, such as ``"EGFR:x0.1 + MET:ko"``.
+        AnnData only, and needed there. What is done to begin with: names of genes to knock out, or a
+        :class:`scwhatif.Perturbation` of genes or its text, such as ``"EGFR:x0.1 + MET:ko"``.
     reference
         Where cells should get to: a column of ``obs`` and one of its groups such as ``("state", "sensitive")``, from
         which the Mahalanobis distance is measured with the covariance of codes within groups, pooled over the groups
         and shrunk :cite:p:`Ledoit2004`; or the name of an axis from :func:`scwhatif.tl.axis`, whose second state is the
-        reference, with the distance along the axis, which is 1 for the first state.
+        reference, with the distance along the axis, which is 1 for the first state. With MuData a column and group, or
+        ``"cohort"`` for the mean of all samples where there are no normal ones.
     candidates
-        Genes to knock out on top; ``None`` takes all that are not inhibited.
+        Genes to knock out on top; ``None`` takes all that are not inhibited. With MuData the drivers that may be
+        switched off; ``None`` takes all.
     within
         Column of ``obs`` and the group whose cells are followed; ``None`` takes all cells outside the reference, or
         those of the axis's first state.
@@ -103,12 +127,12 @@ def resistance_drivers(
     max_set
         Largest number of genes that Shapley values are computed for: those inhibited, and the candidates that bring
         cells closest after them. 0 computes none.
-    n_null, match_on, min_cells
-        As in :func:`scwhatif.tl.master_regulators`, for ``after`` and ``synergy``.
+    strata, n_null, match_on, min_cells
+        As in :func:`scwhatif.tl.master_regulators`; with AnnData for ``after`` and ``synergy``.
     axis_key
         ``key_added`` of :func:`scwhatif.tl.axis`.
     seed
-        Seed of ``thin`` in ``inhibited``.
+        Seed of ``thin`` in ``inhibited``; with MuData of draws, orders and half-samples.
     n_jobs
         Workers, as joblib understands it.
     progress
@@ -120,7 +144,7 @@ def resistance_drivers(
 
     Returns
     -------
-    ``None``, or the copy, with
+    ``None``, or the copy. With AnnData,
 
     ``var["resistance_drivers_single"]``, ``["…_after"]``, ``["…_synergy"]`` : float64
         As above, mean over all cells followed; NaN for genes that were not asked for or not tested.
@@ -141,15 +165,33 @@ def resistance_drivers(
     ``uns["resistance_drivers"]["params"]`` : dict
         Arguments, ``plan`` (how cells were encoded), versions, model class and hash of its weights.
 
+    With MuData,
+
+    ``obs["resistance_drivers_distance"]`` : float64
+        :math:`D(\emptyset)`; NaN for samples with nothing but drivers, or that no model may be asked about.
+    ``obsm["resistance_drivers"]`` : array (samples × candidates), float64
+        :math:`R_j`; NaN where a sample does not carry the driver, or is in the reference group.
+    ``uns["resistance_drivers"]["table"]`` : DataFrame
+        One row per driver (category), largest effect first: ``driver``; ``effect`` (mean share over its carriers),
+        ``se``, ``low``, ``high``, ``observed`` and ``observed_se`` (of distances), ``n_carriers``, ``n_models``,
+        ``statistic``, ``pval``, ``padj``, ``selection_probability`` as of :func:`scwhatif.tl.master_regulators`.
+    ``uns["resistance_drivers"]["distance"]`` : DataFrame
+        A single row: ``n_samples`` followed; mean distance ``before`` and with all candidates switched off
+        (``inhibited``), and of the samples of the ``reference`` (NaN for the cohort).
+    ``uns["resistance_drivers"]["params"]`` : dict
+        Arguments, ``drivers`` (names of the columns in ``obsm``), ``held_out``, ``n_models``, versions, model class and
+        hash of the first model.
+
     Raises
     ------
     KeyError
         A gene, axis, column or group does not exist.
     TypeError
-        The model has no Gaussian posterior.
+        The model has no Gaussian posterior, or there are several for AnnData.
     ValueError
         The model is not trained, its data are minified, or its codes are shares; other features than the model's;
-        nothing is inhibited, or no candidates are left; the axis lies in another space; a setting is out of range.
+        nothing is inhibited, or no candidates are left; the axis lies in another space; a setting is out of range, or
+        does not apply to this kind of data; the model has no drivers, or the reference fewer than two samples.
 
     Examples
     --------
@@ -161,7 +203,45 @@ def resistance_drivers(
     >>> wi.tl.resistance_drivers(adata, model, ["gene_0"], reference=("cell_type", "type_0"), max_set=3, progress=False)
     >>> adata.uns["resistance_drivers"]["table"].shape, len(adata.uns["resistance_drivers"]["coalitions"])
     ((59, 12), 8)
+
+    >>> mdata = wi.datasets.simulate_flow(60, n_drivers=5, n_rna=9, n_protein=6, n_ptm=(5,), fusion_layer=0)
+    >>> wi.model.MultiOmicLPM.setup_mudata(mdata, rna="rna", protein="protein", ptm="ptm_0")
+    >>> models = []
+    >>> for test in (range(30), range(30, 60)):
+    ...     rest = np.setdiff1d(np.arange(60), test)
+    ...     model = wi.model.MultiOmicLPM(mdata, n_latent=2, n_hidden=4, evidence=None)
+    ...     model.train(2, external_indexing=[rest[5:], rest[:5], test], enable_progress_bar=False)
+    ...     models.append(model)
+    >>> wi.tl.resistance_drivers(mdata, models, reference="cohort", n_null=500, progress=False)
+    >>> mdata.uns["resistance_drivers"]["table"].shape
+    (5, 13)
     """
+    if in_mudata(adata):
+        given = {"inhibited": inhibited, "within": within, "groupby": groupby, "donor": donor, "max_set": max_set}
+        given |= {"match_on": match_on, "axis_key": axis_key, "n_jobs": n_jobs}
+        check_defaults(resistance_drivers, given, "MuData")
+        from scwhatif.tl._storm_return import residual_distances
+
+        found = residual_distances(
+            adata,
+            model,
+            reference=reference,
+            candidates=candidates,
+            strata=strata,
+            n_null=100_000 if n_null is None else n_null,
+            min_carriers=5 if min_cells is None else min_cells,
+            seed=seed,
+            progress=progress,
+        )
+        with without_pulling():
+            result = adata.copy() if copy else adata
+        result.uns[key_added] = found.stored
+        result.obs[f"{key_added}_distance"] = found.distance
+        result.obsm[key_added] = found.shares
+        return result if copy else None
+    check_defaults(resistance_drivers, {"strata": strata}, "AnnData")
+    model = check_single(model)
+    n_null, min_cells = 100 if n_null is None else n_null, 20 if min_cells is None else min_cells
     spec = _read(inhibited)
     base = tuple(spec.feature_edits(adata.var_names))
     first = list(dict.fromkeys(column for column, _ in base))
@@ -185,21 +265,21 @@ def resistance_drivers(
         msg = f"inhibited={str(spec)!r} changes none of the cells followed; name genes that they express."
         raise ValueError(msg)
     rows = np.searchsorted(genes, columns)
-    table = _table(sums, source, bins, genes, rows, adata.var_names, n_null, match_on, min_cells)
+    table = inhibition_table(sums, source, bins, genes, rows, adata.var_names, n_null, match_on, min_cells)
     if n_null:
         warn_unmatched(table, "after", "pval")
     overall = table[table["group"] == ALL_CELLS]
     shapley, coalitions = coalition_tables(
-        _players(base, first, overall, adata.var_names, max_set),
+        closest_players(base, first, overall, adata.var_names, max_set),
         lambda items: bins.means(screen(items).change).mean[:, 0],
     )
 
-    found = adata.copy() if copy else adata
+    result = adata.copy() if copy else adata
     for name in ("single", "after", "synergy"):
         values = np.full(adata.n_vars, np.nan)
         values[adata.var_names.get_indexer(overall["gene"].astype(str))] = overall[name]
-        found.var[f"{key_added}_{name}"] = values
-    found.uns[key_added] = {
+        result.var[f"{key_added}_{name}"] = values
+    result.uns[key_added] = {
         Key.uns.PARAMS: params(
             model,
             inhibited=str(spec),
@@ -218,16 +298,19 @@ def resistance_drivers(
             plan=source.plan.kind,
         ),
         "table": table,
-        "distance": _distances(state, bins, z, sums),
+        "distance": distance_table(state, bins, z, sums),
         "shapley": shapley,
         "coalitions": coalitions,
     }
-    return found if copy else None
+    return result if copy else None
 
 
-def _read(inhibited: str | Sequence[str] | Perturbation) -> Perturbation:
+def _read(inhibited: str | Sequence[str] | Perturbation | None) -> Perturbation:
     from scwhatif.perturbation import Perturbation
 
+    if inhibited is None:
+        msg = "inhibited is missing; name at least one gene."
+        raise ValueError(msg)
     if not isinstance(inhibited, str | Perturbation):
         if not len(inhibited):
             msg = "inhibited is empty; name at least one gene."
@@ -274,79 +357,3 @@ def _screen(
 
     bar: Callable[..., Any] = partial(track, description=f"Encoding {len(items)} edits", disable=not progress)
     return screen_readout(source, state.readout, bins, items, seed=seed, n_jobs=n_jobs, track=bar)
-
-
-def _table(
-    sums: ReadoutSums,
-    source: EncoderSource,
-    bins: CellBins,
-    genes: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    var_names: pd.Index,
-    n_null: int,
-    match_on: Sequence[Covariate],
-    min_cells: int,
-) -> pd.DataFrame:
-    """Rows are those of ``genes`` that were asked for."""
-    single, both = sums.change[1 : 1 + len(genes)], sums.change[1 + len(genes) :] - sums.change[0]
-    means = {name: bins.means(each) for name, each in (("single", single), ("after", both), ("synergy", both - single))}
-    n_cells, total = (bins.sums(each[genes, : bins.n_bins]) for each in (sums.counts.n_nonzero, sums.counts.total))
-    mean = total / bins.sums(bins.sizes[None])
-    blocks = []
-    for i, (name, parts) in enumerate(bins.strata):
-        covariates = gene_covariates(sums.counts, parts, source.log_weight, match_on)[genes]
-        tested = n_cells[:, i] >= min_cells
-        effect = {key: np.where(tested, each.mean[:, i], np.nan) for key, each in means.items()}
-        after, synergy = (
-            effect_statistics(effect[key], covariates, tested, rows, n_null) for key in ("after", "synergy")
-        )
-        block = pd.DataFrame(
-            {
-                "group": name,
-                "gene": np.asarray(var_names[genes[rows]], dtype=object),
-                "n_cells": n_cells[rows, i],
-                "mean_expression": mean[rows, i],
-                **{key: each[rows] for key, each in effect.items()},
-                **ends(means["after"], (rows, i)),
-                **{key: after[key] for key in ("pval_rank", "pval", "padj")},
-                **{f"synergy_{key}": synergy[key] for key in ("pval", "padj")},
-            }
-        )
-        blocks.append(block.sort_values("after", kind="stable"))
-    return stack(blocks, group=[name for name, _ in bins.strata], gene=list(var_names[genes[rows]]))
-
-
-def _players(
-    base: Item, first: Sequence[int], overall: pd.DataFrame, var_names: pd.Index, max_set: int
-) -> list[Player]:
-    """Genes inhibited, and the candidates that bring cells closest after them."""
-    if not max_set:
-        return []
-    players = [
-        Player(str(var_names[gene]), inhibited=True, item=tuple(each for each in base if each[0] == gene))
-        for gene in first
-    ]
-    closest = overall[overall["after"].notna()].head(max_set - len(players))["gene"].astype(str)
-    return players + [
-        Player(gene, inhibited=False, item=knockout(int(column)))
-        for gene, column in zip(closest, var_names.get_indexer(closest), strict=True)
-    ]
-
-
-def _distances(state: Reference, bins: CellBins, z: NDArray[np.float64], sums: ReadoutSums) -> pd.DataFrame:
-    import torch
-
-    own = state.readout(torch.from_numpy(z)).numpy()
-    total = np.bincount(bins.codes, own, minlength=bins.n_bins + 1)[None, : bins.n_bins].astype(np.float64)
-    start = bins.means(total).mean[0]
-    table = pd.DataFrame(
-        {
-            "group": pd.Categorical([name for name, _ in bins.strata], [name for name, _ in bins.strata]),
-            "n_cells": bins.sums(bins.sizes[None])[0],
-            "before": start,
-            "inhibited": start + bins.means(sums.change[:1]).mean[0],
-            "reference": own[state.members].mean(),
-        }
-    )
-    table.index = table.index.astype(str)
-    return table

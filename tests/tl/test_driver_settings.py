@@ -1,0 +1,33 @@
+"""Settings that tests of drivers share."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from scwhatif.tl._driver_settings import check_driver_test, warn_in_sample
+from scwhatif.tl._fold_models import FoldModels
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"null": "normal"}, "null='normal' is not one of"),
+        ({"min_carriers": 1}, "min_carriers=1"),
+        ({"n_null": 99}, "n_null=99 draws"),
+    ],
+)
+def test_bad_settings(changed, message):
+    good = {"null": "permutation", "min_carriers": 5, "n_null": 100}
+    check_driver_test(**good)
+    with pytest.raises(ValueError, match=message):
+        check_driver_test(**good | changed)
+
+
+def test_only_models_asked_about_their_own_samples_are_warned_of():
+    with pytest.warns(UserWarning, match="samples it was fitted to"):
+        warn_in_sample(FoldModels([], held_out=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_in_sample(FoldModels([], held_out=True))
