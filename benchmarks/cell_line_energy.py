@@ -1,7 +1,7 @@
 """Enhancer–promoter pairs of unseen cell lines on unseen chromosomes: the energy model beside what it has to beat.
 
     python benchmarks/cell_line_energy.py --data PATH [--sets bengi targetfinder crispr] [--methods NAME ...]
-        [--folds 0 1 2 3 4] [--epochs 30] [--seed 0] [--cache FOLDER] [--json FILE]
+        [--folds 0 1 2 3 4] [--epochs N] [--seed 0] [--cache FOLDER] [--json FILE]
 
 PATH/ep_bengi holds 109 290 pairs of 4 cell lines at natural prevalence (8 marks at the enhancer, at the promoter and
 between them, and the distance), PATH/ep_targetfinder pairs of 5 lines (14 marks, of which one line lacks 6) with five
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=["bengi", "targetfinder", "crispr"], default=["bengi"])
     parser.add_argument("--methods", nargs="+", choices=[*BASELINES, *MODELS], default=list(DEFAULT), metavar="NAME")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path)

@@ -232,6 +232,19 @@ def test_processes_change_nothing(validated: md.MuData, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_dask_cluster_changes_nothing(validated: md.MuData, tmp_path: Path):
+    distributed = pytest.importorskip("distributed")
+    mdata = simulated()
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=tmp_path) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        wi.tl.cross_validate(mdata, cv=3, **SETTINGS)
+    pd.testing.assert_frame_equal(mdata.uns["cross_validate"]["table"], validated.uns["cross_validate"]["table"])
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_whole_folds(tmp_path: Path):
     script = f"""
 import scwhatif as wi

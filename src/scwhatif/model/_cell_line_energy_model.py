@@ -77,8 +77,7 @@ class CellLineEnergyModel(
     trees_weight
         Weight of gradient boosted trees beside the network, 0 for the network alone (``backbone="mlp"`` only). The
         trees read the raw features, and others, of the same weight, the normalised ones. All are fitted on their own
-        and their logits averaged: they err differently, and the mean beats each. A network that learns what the trees
-        leave does worse than the trees alone.
+        and their logits averaged, because they err differently.
     n_latent, n_environment, n_hidden, n_layers, dropout_rate
         Sizes of the code of a pair, of :math:`z_E`, of the hidden layers, and dropout.
     embedding, n_bins
@@ -93,8 +92,8 @@ class CellLineEnergyModel(
         ``"bce"``, or margins by class (:class:`scwhatif.nn.ImmaxLoss`): ``"theory"``, ``"adaptive"`` or ``"fixed"``.
     corr_weight, adversary_weight, contrast_weight, sparsity_weight, prototype_weight
         Initial weights of the auxiliary losses; they grow by 0.01 per epoch up to twice that. The method as published
-        has 0.1, 0.1, 0.05, 0.01 and 0.05. They are off because none of them raised the area under the
-        precision–recall curve of an unseen line, and the adversary lowered it by a point.
+        has 0.1, 0.1, 0.05, 0.01 and 0.05. They are off because none has been shown to help in an unseen line; see the
+        user guide.
     sparsity, t_l2
         ``"l1"`` or ``"l2"``; weight of the squared distance of :math:`T` from 1.
     contrast_temperature, contrast_within_weight
@@ -105,8 +104,8 @@ class CellLineEnergyModel(
         Whether the labels of support pairs are learnt from in training as well.
     joint
         Whether the score is trained through the energy, as published. By default it is trained as if there were none,
-        and the scalar or linear energy on top of it: neither can improve the order of the pairs of a line, and trained
-        through them the score orders the pairs of an unseen line worse.
+        and the scalar or linear energy on top of it, because neither can improve the order of the pairs of a line.
+        Where the numbers of the energy are wanted (:meth:`get_energies`), train jointly.
     lines
         Cell lines known to adversary and prototypes; those of ``adata`` by default.
     seed
@@ -250,8 +249,8 @@ class CellLineEnergyModel(
         Parameters
         ----------
         max_epochs
-            Number of epochs; by default about 500 steps, in 6 to 30 epochs: trained longer, the network still improves
-            on other chromosomes of the training lines, and gets worse in unseen lines.
+            Number of epochs; by default about 500 steps, in 6 to 30 epochs. Validation pairs are of the training lines
+            and do not tell when the network starts to get worse in unseen ones.
         train_size
             Share of pairs to train on; the rest is for validation. Chromosomes are kept whole where they are known.
         external_indexing
