@@ -209,3 +209,27 @@ def test_splits_that_cannot_be(parts, message):
         model.train(1, external_indexing=parts, **SILENT)
     assert weights_hash(model.module) == before
     assert not model.is_trained
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda new: new["rna"].X.__setitem__((0, 0), np.inf), r"rna"),
+        (lambda new: new["drivers"].X.__setitem__((0, 0), 0.5), r"drivers"),
+        (
+            lambda new: setattr(
+                new["protein"], "obs_names", [new["protein"].obs_names[1], *new["protein"].obs_names[1:]]
+            ),
+            "duplicated obs_names",
+        ),
+    ],
+    ids=["infinite", "not a driver", "same name twice"],
+)
+def test_new_samples_are_checked(spoil, message):
+    mdata = flow()
+    model = fit(mdata)
+    with without_pulling():
+        new = mdata.copy()
+    spoil(new)
+    with pytest.raises(ValueError, match=message):
+        model.predict("metabolome", new)

@@ -215,6 +215,7 @@ class CellLineEnergyModel(
         self.threshold_ = self.threshold_balanced_ = 0.5
         self.prior_shift_ = 0.0
         self.n_lines_trained_ = 0
+        self.lines_trained_: list[str] = []
         self.normalizer_: LineNormalizer | None = None
         self.trees_: Any = None
         self._model_summary_string = (
@@ -292,7 +293,8 @@ class CellLineEnergyModel(
             raise ValueError(msg)
         rows = self._prepare(table, parts[0], seed)
         labelled = ~np.isnan(table.label[parts[0]])
-        self.n_lines_trained_ = len(np.unique(table.lines[parts[0]][labelled]))
+        self.lines_trained_ = np.unique(table.lines[parts[0]][labelled]).tolist()
+        self.n_lines_trained_ = len(self.lines_trained_)
         warn_unreportable(self.n_lines_trained_, self.module.interaction.kind)
         self.prior_shift_ = prior_shift(table, parts[0], positive_share)
         if n_query is None:

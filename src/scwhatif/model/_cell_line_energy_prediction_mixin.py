@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_SUPPORT = 256
+# pairs from which the environment of a line is read unless told otherwise
+DEFAULT_SUPPORT = 256
 _CHUNK = 8192
 _SMALLEST = 1e-12
 
@@ -49,6 +50,8 @@ class CellLineEnergyPredictionMixin:
         n_support: int | None = None,
         n_draws: int = 1,
         seed: int = 0,
+        environment_of: str | None = None,
+        each_draw: bool = False,
     ) -> np.ndarray:
         """Probability that pairs interact; labels are not read.
 
@@ -67,19 +70,26 @@ class CellLineEnergyPredictionMixin:
             Draws over which logits are averaged.
         seed
             Seeds the draws.
+        environment_of
+            Cell line whose environment all pairs are put into; by default each stays in that of its own line. The
+            features of the pairs are those of their own line all the same, and so are the trees.
+        each_draw
+            Give every draw of the support on its own, and do not average.
 
         Returns
         -------
-        ``(n_pairs,)``, float64.
+        ``(n_pairs,)``, or ``(n_draws, n_pairs)`` with ``each_draw``, float64.
 
         Raises
         ------
         RuntimeError
             The model is not trained.
         ValueError
-            Features are not the model's, or a line has no, or too few, support pairs.
+            Features are not the model's, a line has no, or too few, support pairs, or there is no line, or no
+            environment at all, to put pairs into.
         """
-        return self._evaluate(adata, indices, support_indices, n_support, n_draws, seed)["probability"]
+        found = self._evaluate(adata, indices, support_indices, n_support, n_draws, seed, environment_of, each_draw)
+        return found["probability"] if each_draw else found["probability"][0]
 
     def predict(self, adata: AnnData | None = None, **kwargs: Any) -> np.ndarray:
         """Call pairs at the threshold that was set on the validation pairs (``threshold_``).
@@ -106,6 +116,8 @@ class CellLineEnergyPredictionMixin:
         n_support: int | None = None,
         n_draws: int = 1,
         seed: int = 0,
+        environment_of: str | None = None,
+        each_draw: bool = False,
     ) -> pd.DataFrame:
         r"""Score of every pair and energy of its line, in the gauge in which scores have mean 0 and sd 1 in training.
 
@@ -115,14 +127,15 @@ class CellLineEnergyPredictionMixin:
 
         Parameters
         ----------
-        adata, indices, support_indices, n_support, n_draws, seed
+        adata, indices, support_indices, n_support, n_draws, seed, environment_of, each_draw
             As in :meth:`predict_proba`.
 
         Returns
         -------
         A row per pair: ``cell_line``, ``U``, ``R``, ``lambda``, ``T``, ``slope`` :math:`(1 + \lambda R) / T`,
         ``intercept`` :math:`-R / T`, ``logit``, and ``probability``, in which the trees take part too. With several
-        channels ``U_0``, ``slope_0`` … and one intercept, which is all that is identified.
+        channels ``U_0``, ``slope_0`` … and one intercept, which is all that is identified. With ``each_draw`` a row
+        per draw and pair, and ``draw`` in front.
 
         Raises
         ------
@@ -131,11 +144,21 @@ class CellLineEnergyPredictionMixin:
         ValueError
             As in :meth:`predict_proba`.
         """
-        found = self._evaluate(adata, indices, support_indices, n_support, n_draws, seed)
+        found = self._evaluate(adata, indices, support_indices, n_support, n_draws, seed, environment_of, each_draw)
+        blocks = [self._energy_table(found, block) for block in range(len(found["logit"]))]
+        if not each_draw:
+            return blocks[0]
+        for draw, block in enumerate(blocks):
+            block.insert(0, "draw", draw)
+        return pd.concat(blocks)
+
+    def _energy_table(self, found: dict[str, Any], block: int) -> pd.DataFrame:
+        """What was found in one draw, or over all of them, in the gauge of the training pairs."""
         mean, sd = (getattr(self.module, f"score_{name}").cpu().numpy().astype(np.float64) for name in ("mean", "sd"))
-        score = (found["score"] - mean) / sd
-        slope = found["slope"] * sd
-        intercept = found["intercept"] + (found["slope"] * mean).sum(1)
+        score, of_line = found["score"], found["slope"][block, found["code"]]
+        slope = of_line * sd
+        intercept = found["intercept"][block, found["code"]] + (of_line * mean).sum(1)
+        score = (score - mean) / sd
         columns: dict[str, Any] = {"cell_line": found["line"]}
         interaction = self.module.interaction
         if interaction.n_channels > 1:
@@ -147,14 +170,18 @@ class CellLineEnergyPredictionMixin:
                 coupling = float(interaction.coupling.detach().cpu()[0])
                 # the two steps of the gauge: shift the score by -mean, then divide by sd
                 turned = 1.0 - coupling * float(mean[0])
-                temperature = found["temperature"] * turned / float(sd[0])
+                temperature = found["temperature"][block, found["code"]] * turned / float(sd[0])
                 columns |= {
                     "R": -intercept * temperature,
                     "lambda": coupling / turned * float(sd[0]),
                     "T": temperature,
                 }
             columns["slope"] = slope[:, 0]
-        columns |= {"intercept": intercept, "logit": found["logit"], "probability": found["probability"]}
+        columns |= {
+            "intercept": intercept,
+            "logit": found["logit"][block],
+            "probability": found["probability"][block],
+        }
         return pd.DataFrame(columns, index=found["names"])
 
     def get_latent_representation(
@@ -232,25 +259,36 @@ class CellLineEnergyPredictionMixin:
         n_support: int | None,
         n_draws: int,
         seed: int,
+        environment_of: str | None,
+        each_draw: bool,  # noqa: FBT001
     ) -> dict[str, Any]:
+        """Scores of pairs, and slope, intercept and temperature per draw (or one for all) and environment."""
         table, tensors = self._read(adata)
+        self._check_environment(environment_of, table)
         rows = np.arange(len(table.lines)) if indices is None else np.arange(len(table.lines))[np.asarray(indices)]
         score = self._encode(tensors, rows)["score"].double().numpy()
         lines = table.lines[rows]
         names = (self.adata if adata is None else adata).obs_names[rows]
-        logit = np.zeros(len(rows))
-        slope, intercept, temperature = np.zeros_like(score), np.zeros(len(rows)), np.zeros(len(rows))
-        for line in np.unique(lines):
-            own = lines == line
-            for z_e in self._environments(table, tensors, str(line), support_indices, n_support, n_draws, seed):
+        within, code = np.unique(lines, return_inverse=True)
+        if environment_of is not None:
+            within, code = np.array([environment_of]), np.zeros(len(rows), dtype=np.int64)
+        shape = (n_draws if each_draw else 1, len(within))
+        slope, intercept, temperature = np.zeros((*shape, score.shape[1])), np.zeros(shape), np.zeros(shape)
+        weight = 1.0 if each_draw else 1.0 / n_draws
+        for j, line in enumerate(within):
+            drawn = self._environments(table, tensors, str(line), support_indices, n_support, n_draws, seed)
+            for draw, z_e in enumerate(drawn):
                 gain, energy, t = self._line(z_e)
-                slope[own] += gain / t / n_draws
-                intercept[own] += -energy / t / n_draws
-                temperature[own] += t / n_draws
-            logit[own] = (score[own] * slope[own]).sum(1) + intercept[own]
+                block = draw if each_draw else 0
+                slope[block, j] += weight * gain / t
+                intercept[block, j] += -weight * energy / t
+                temperature[block, j] += weight * t
+        blocks = zip(slope, intercept, strict=True)
+        logit = np.stack([(score * of_line[code]).sum(1) + shift[code] for of_line, shift in blocks])
         return {
             "names": names,
             "line": lines,
+            "code": code,
             "score": score,
             "slope": slope,
             "intercept": intercept,
@@ -258,6 +296,16 @@ class CellLineEnergyPredictionMixin:
             "logit": logit,
             "probability": self._probability(logit, table, rows),
         }
+
+    def _check_environment(self, environment_of: str | None, table: PairTable) -> None:
+        if environment_of is None:
+            return
+        if self.module.interaction.kind == "none":
+            msg = "interaction='none' reads no environment, so there is none to put pairs into."
+            raise ValueError(msg)
+        if environment_of not in table.lines:
+            msg = f"environment_of={environment_of!r} is not among the cell lines of the data, {np.unique(table.lines).tolist()}."
+            raise ValueError(msg)
 
     def _probability(self, logit: np.ndarray, table: PairTable, rows: np.ndarray) -> np.ndarray:
         """Mean of network and trees on the scale of log-odds."""
@@ -300,7 +348,7 @@ class CellLineEnergyPredictionMixin:
             msg = f"support_indices hold no pair of cell line {line!r}, whose environment is asked for."
             raise ValueError(msg)
         if n_support is None:
-            n_drawn = len(pool) if support_indices is not None else min(_SUPPORT, len(pool))
+            n_drawn = len(pool) if support_indices is not None else min(DEFAULT_SUPPORT, len(pool))
         elif n_support > len(pool):
             msg = f"Cell line {line!r} has {len(pool)} pair(s) to draw n_support={n_support} from; lower n_support."
             raise ValueError(msg)

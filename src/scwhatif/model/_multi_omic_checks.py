@@ -105,6 +105,25 @@ def check_mudata(
         raise ValueError(msg)
 
 
+def check_new_samples(
+    mdata: MuData,
+    names: Sequence[str],
+    *,
+    drivers: str | None,
+    likelihoods: Mapping[str, str],
+    layers: Mapping[str, str],
+) -> None:
+    """Raise unless samples that a trained model is asked about are what it was set up for.
+
+    They may lack carriers, variation or all layers, and are not otherwise less demanding.
+    """
+    _check_names(mdata, names)
+    for name in names:
+        values = _values(mdata, name, layers)
+        likelihood = "bernoulli" if name == drivers else likelihoods.get(name, "normal")
+        _check_values(mdata, name, values, ~np.isnan(values), likelihood)
+
+
 def _check_names(mdata: MuData, names: Sequence[str]) -> None:
     for name in names:
         adata = mdata[name]

@@ -11,7 +11,7 @@ from scvi.data.fields import MuDataCategoricalJointObsField, MuDataLayerField
 from scvi.model.base import BaseModelClass
 
 from scwhatif._compat import seeded
-from scwhatif.model._multi_omic_checks import check_lpm_settings, check_mudata
+from scwhatif.model._multi_omic_checks import check_lpm_settings, check_mudata, check_new_samples
 from scwhatif.model._multi_omic_flow import as_list, decoder_links, flow_order
 from scwhatif.model._multi_omic_prediction_mixin import MultiOmicPredictionMixin
 from scwhatif.model._multi_omic_rows import MultiOmicRows, RowSplitter, read_rows, split_rows
@@ -377,6 +377,15 @@ class MultiOmicLPM(MultiOmicPredictionMixin, TrainingMixin, BaseModelClass):
             if not np.array_equal(mdata[name].var_names, expected):
                 msg = f"mdata[{name!r}] must have the {len(expected)} features of the model, in their order."
                 raise ValueError(msg)
+        if not own:
+            setup = self._setup
+            check_new_samples(
+                mdata,
+                self.layer_names,
+                drivers=setup["drivers"],
+                likelihoods=setup["likelihoods"],
+                layers=setup["layers"],
+            )
         codes = None
         if self._setup["categorical_covariate_keys"]:
             manager = self.get_anndata_manager(mdata, required=True)
