@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import scwhatif as wi
+from scwhatif._compat import seeded
 from scwhatif.metrics._embedding_indicators import unit_rows
 from scwhatif.metrics._embedding_verdict import indicator_status
 
@@ -119,14 +120,13 @@ def test_models_untrained_trained_and_collapsed():
     import scvi
 
     adata = wi.datasets.pbmc68k()
-    scvi.settings.seed = 0
     scvi.model.SCVI.setup_anndata(adata, layer="counts" if "counts" in adata.layers else None)
     for kl_weight, epochs, expected in ((1.0, 0, "ok"), (1.0, 60, "ok"), (200.0, 60, "posterior")):
-        model = scvi.model.SCVI(adata, n_latent=10)
-        if epochs:
-            model.train(
-                epochs, plan_kwargs={"max_kl_weight": kl_weight, "n_epochs_kl_warmup": 1}, enable_progress_bar=False
-            )
+        with seeded(0):
+            model = scvi.model.SCVI(adata, n_latent=10)
+            if epochs:
+                plan = {"max_kl_weight": kl_weight, "n_epochs_kl_warmup": 1}
+                model.train(epochs, plan_kwargs=plan, enable_progress_bar=False)
         model.is_trained_ = True
         z = model.get_latent_representation()
         share = wi.metrics.embedding_indicators(z)["n_active"] / 10

@@ -10,9 +10,10 @@ import pytest
 import scwhatif as wi
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from mudata import MuData
 
-    from scwhatif.model import MultiOmicLPM
+    from scwhatif.model import CellLineEnergyModel, MultiOmicLPM
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +55,59 @@ def fold_data(_fold_data: tuple[MuData, list[MultiOmicLPM]]) -> MuData:
     mdata.obs = mdata.obs[["lineage"]].copy()
     mdata.obs["state"] = np.where(np.arange(80) % 4 == 0, "normal", "tumour")
     return mdata
+
+
+def _energy_model(interaction: str, **kwargs: float) -> CellLineEnergyModel:
+    """A model of pairs of four lines, of which the last, of the highest resistance, has no labels to learn from."""
+    adata = wi.datasets.simulate_pairs(4, 4, 12)
+    setup = {"label_key": "label", "cell_line_key": "cell_line", "chrom_key": "chrom"}
+    wi.model.CellLineEnergyModel.setup_anndata(adata, **setup)
+    model = wi.model.CellLineEnergyModel(
+        adata,
+        interaction=interaction,  # type: ignore[arg-type]
+        joint=True,
+        n_channels=3,
+        n_latent=16,
+        n_hidden=16,
+        n_environment=4,
+        embedding="none",
+        dropout_rate=0.0,
+        **{"trees_weight": 0.0, **kwargs},  # type: ignore[arg-type]
+    )
+    unseen = (adata.obs["cell_line"] == "line_3").to_numpy()
+    last = (adata.obs["chrom"] == "chr4").to_numpy()
+    parts = [np.flatnonzero(~unseen & ~last), np.flatnonzero(~unseen & last), np.flatnonzero(unseen)]
+    model.train(
+        15,
+        external_indexing=parts,
+        n_query=64,
+        plan_kwargs={"lr": 1e-2, "restore_best": False},
+        early_stopping=False,
+        enable_progress_bar=False,
+        accelerator="cpu",
+    )
+    return model
+
+
+@pytest.fixture(scope="session")
+def energy_model() -> CellLineEnergyModel:
+    """The scalar energy, without trees; not to be changed by a test."""
+    return _energy_model("scalar")
+
+
+@pytest.fixture(scope="session")
+def channel_model() -> CellLineEnergyModel:
+    """Three channels; not to be changed by a test."""
+    return _energy_model("channels")
+
+
+@pytest.fixture(scope="session")
+def tree_model() -> CellLineEnergyModel:
+    """The scalar energy with trees beside it; not to be changed by a test."""
+    return _energy_model("scalar", trees_weight=0.6)
+
+
+@pytest.fixture
+def energy_pairs(energy_model: CellLineEnergyModel) -> AnnData:
+    """Pairs of these models, without results."""
+    return energy_model.adata.copy()

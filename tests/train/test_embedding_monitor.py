@@ -11,16 +11,17 @@ import torch
 from numpy.testing import assert_allclose
 
 import scwhatif as wi
+from scwhatif._compat import seeded
 
 
 def fit(monitor=None, cls=None, epochs=3, **kwargs):
     cls = cls or wi.model.BetaLinearSCVI
     adata = wi.datasets.simulate_factors(200, 30, 3, n_batches=2, seed=0)
     cls.setup_anndata(adata, batch_key="batch")
-    scvi.settings.seed = 0
-    model = cls(adata, n_latent=3, **kwargs.pop("model", {}))
     callbacks = [] if monitor is None else [monitor]
-    model.train(epochs, enable_progress_bar=False, callbacks=callbacks, **kwargs)
+    with seeded(0):
+        model = cls(adata, n_latent=3, **kwargs.pop("model", {}))
+        model.train(epochs, enable_progress_bar=False, callbacks=callbacks, **kwargs)
     return model
 
 
