@@ -37,7 +37,7 @@ _SEVERITY: Final[dict[Health, Status]] = {
 class EmbeddingVerdict(NamedTuple):
     """A verdict with its reasons.
 
-    Attributes
+    Parameters
     ----------
     verdict
         What is wrong, see :func:`embedding_verdict`.

@@ -20,7 +20,7 @@ _COLLAPSING = 0.3
 class TrainingTrends(NamedTuple):
     """Trends of a run and what they mean together.
 
-    Attributes
+    Parameters
     ----------
     table
         One row per metric: ``metric``, ``slope`` (per epoch, Theil and Sen), ``pval`` (Mann and Kendall), ``state``

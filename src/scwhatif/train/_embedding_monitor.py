@@ -51,16 +51,6 @@ class EmbeddingMonitor(Callback):
     ValueError
         A setting is out of range or not known, or ``exam_key`` comes without ``identity_key``.
 
-    Attributes
-    ----------
-    table_
-        One row per look: ``epoch`` (0 is before training), ``verdict``, ``status``, all indicators of
-        :func:`scwhatif.metrics.embedding_indicators` with ``active_share``, and with ``identity_key`` ``map``,
-        ``rank_1``, ``auc``, and over all pairs of rows of length 1 ``intra`` and ``inter`` (mean squared distance
-        within and between identities) and ``ratio`` (of the latter to the former). In ``model.history`` are, as
-        ``embedding_<name>``: ``mean_cosine``, ``resultant_length``, ``erank_ratio``, ``top1``, ``uniformity``,
-        ``active_share``, ``map``, ``rank_1``.
-
     Examples
     --------
     >>> import scwhatif as wi
@@ -109,7 +99,17 @@ class EmbeddingMonitor(Callback):
 
     @property
     def table_(self) -> pd.DataFrame:
-        """One row per look."""
+        """One row per look.
+
+        Returns
+        -------
+        ``epoch`` (0 is before training), ``verdict``, ``status``, all indicators of
+        :func:`scwhatif.metrics.embedding_indicators` with ``active_share``, and with ``identity_key`` ``map``,
+        ``rank_1``, ``auc``, and over all pairs of rows of length 1 ``intra`` and ``inter`` (mean squared distance
+        within and between identities) and ``ratio`` (of the latter to the former). In ``model.history`` are, as
+        ``embedding_<name>``: ``mean_cosine``, ``resultant_length``, ``erank_ratio``, ``top1``, ``uniformity``,
+        ``active_share``, ``map``, ``rank_1``.
+        """
         return pd.DataFrame(self._rows)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
