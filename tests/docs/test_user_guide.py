@@ -22,8 +22,7 @@ QUICKER = {
         "max_epochs=40": "max_epochs=3",
         "max_epochs=20": "max_epochs=2",
     },
-    "embedding_health": {"max_epochs=40": "max_epochs=6"},
-    "cell_line_energy": {"train(max_epochs=8)": "train(max_epochs=2)", '"max_epochs": 8': '"max_epochs": 2'},
+    "cell_line_energy": {"train(max_epochs=8)": "train(max_epochs=4)", '"max_epochs": 8': '"max_epochs": 3'},
     "embedding_health": {"max_epochs=40": "max_epochs=4"},
     "multi_omic_lpm": {"max_epochs=30": "max_epochs=2", '"max_epochs": 30': '"max_epochs": 2', "cv=5": "cv=3"},
     "perturbation": {

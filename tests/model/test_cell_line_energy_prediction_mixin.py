@@ -121,6 +121,70 @@ def test_draws_average_logits_and_the_energy_is_stable(scalar):
     assert averaged == pytest.approx(np.mean(draws), rel=0.1)
 
 
+def drawn(lines, line, n_support, seed, draw):
+    """Support of a draw, drawn from the line's own stream."""
+    rng = np.random.default_rng([seed, draw, *line.encode()])
+    return np.sort(rng.choice(np.flatnonzero(lines == line), n_support, replace=False))
+
+
+@pytest.mark.parametrize("kind", ["scalar", "channels"])
+def test_each_draw_is_that_of_its_support(kind, request):
+    model = request.getfixturevalue(kind)
+    lines = model.adata.obs["cell_line"].to_numpy()
+    rows = np.flatnonzero(lines == "line_1")[:7]
+    each = model.predict_proba(indices=rows, n_support=16, n_draws=3, seed=5, each_draw=True)
+    table = model.get_energies(indices=rows, n_support=16, n_draws=3, seed=5, each_draw=True)
+    assert each.shape == (3, 7)
+    assert table["draw"].tolist() == [0] * 7 + [1] * 7 + [2] * 7
+    assert list(table.index) == list(model.adata.obs_names[rows]) * 3
+    for draw in range(3):
+        support = drawn(lines, "line_1", 16, 5, draw)
+        np.testing.assert_array_equal(each[draw], model.predict_proba(indices=rows, support_indices=support))
+        expected = model.get_energies(indices=rows, support_indices=support)
+        found = table[table["draw"] == draw].drop(columns="draw")
+        assert found.equals(expected)
+    averaged = model.get_energies(indices=rows, n_support=16, n_draws=3, seed=5)
+    by_pair = table.groupby(level=0, sort=False)
+    for name in ("intercept", "logit"):
+        np.testing.assert_allclose(averaged[name], by_pair[name].mean(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["scalar", "channels"])
+def test_pairs_in_the_environment_of_another_line(kind, request):
+    model = request.getfixturevalue(kind)
+    lines = model.adata.obs["cell_line"].to_numpy()
+    rows = np.flatnonzero(lines == "line_0")
+    settings = {"n_support": 16, "n_draws": 2, "seed": 3}
+    own = model.get_energies(indices=rows, **settings)
+    there = model.get_energies(indices=np.flatnonzero(lines == "line_2"), **settings).iloc[0]
+    swapped = model.get_energies(indices=rows, environment_of="line_2", **settings)
+    # what is of the pair stays, what is of the environment is that of the other line
+    assert (swapped["cell_line"] == "line_0").all()
+    for name in swapped.columns:
+        if name.startswith("U"):
+            np.testing.assert_array_equal(swapped[name], own[name])
+        elif name.startswith(("R", "T", "lambda", "slope", "intercept")):
+            np.testing.assert_array_equal(swapped[name], there[name])
+    scores, slopes = (swapped.filter(regex=f"^{name}").to_numpy() for name in ("U", "slope"))
+    np.testing.assert_allclose(swapped["logit"], (scores * slopes).sum(1) + swapped["intercept"], rtol=1e-9)
+    np.testing.assert_array_equal(
+        swapped["probability"], model.predict_proba(indices=rows, environment_of="line_2", **settings)
+    )
+    stays = model.predict_proba(indices=rows, environment_of="line_0", **settings)
+    np.testing.assert_array_equal(stays, own["probability"])
+
+
+def test_environments_that_are_not_there(scalar):
+    with pytest.raises(ValueError, match="environment_of='HeLa' is not among the cell lines of the data"):
+        scalar.predict_proba(environment_of="HeLa")
+    scalar.module.energy_on.fill_(value=False)
+    with pytest.raises(ValueError, match="of a warm-up epoch"):
+        scalar.predict_proba(environment_of="line_0")
+    scalar.module.energy_on.fill_(value=True)
+    with pytest.raises(ValueError, match="n_draws=0"):
+        scalar.get_energies(n_draws=0)
+
+
 def test_labels_are_not_read(scalar):
     other = scalar.adata.copy()
     other.obs["label"] = 1 - other.obs["label"]
@@ -186,5 +250,7 @@ def test_no_environment_to_speak_of():
     model = fit("none")
     with pytest.raises(ValueError, match="reads no environment"):
         model.get_latent_representation(which="environment")
+    with pytest.raises(ValueError, match="none to put pairs into"):
+        model.predict_proba(environment_of="line_0")
     assert {"U", "slope", "intercept"} <= set(model.get_energies().columns)
     assert "R" not in model.get_energies()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 import scwhatif as wi
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scwhatif.model import CellLineEnergyModel, MultiOmicLPM
+    from scwhatif.nn._energy_interaction import Interaction
 
 
 @pytest.fixture(scope="session")
@@ -57,31 +59,32 @@ def fold_data(_fold_data: tuple[MuData, list[MultiOmicLPM]]) -> MuData:
     return mdata
 
 
-def _energy_model(interaction: str, **kwargs: float) -> CellLineEnergyModel:
-    """A model of pairs of four lines, of which the last, of the highest resistance, has no labels to learn from."""
-    adata = wi.datasets.simulate_pairs(4, 4, 12)
-    setup = {"label_key": "label", "cell_line_key": "cell_line", "chrom_key": "chrom"}
-    wi.model.CellLineEnergyModel.setup_anndata(adata, **setup)
+# Of the lines below; the last is among the others, and has no labels to learn from.
+RESISTANCE = (0.2, 1.2, 3.0, 2.2)
+
+
+def _energy_model(interaction: Interaction, max_epochs: int, *, trees_weight: float = 0.0) -> CellLineEnergyModel:
+    adata = wi.datasets.simulate_pairs(4, 4, 12, resistance=RESISTANCE)
+    wi.model.CellLineEnergyModel.setup_anndata(adata, label_key="label", cell_line_key="cell_line", chrom_key="chrom")
     model = wi.model.CellLineEnergyModel(
         adata,
-        interaction=interaction,  # type: ignore[arg-type]
+        interaction=interaction,
         joint=True,
+        trees_weight=trees_weight,
         n_channels=3,
         n_latent=16,
         n_hidden=16,
         n_environment=4,
         embedding="none",
         dropout_rate=0.0,
-        **{"trees_weight": 0.0, **kwargs},  # type: ignore[arg-type]
     )
     unseen = (adata.obs["cell_line"] == "line_3").to_numpy()
     last = (adata.obs["chrom"] == "chr4").to_numpy()
-    parts = [np.flatnonzero(~unseen & ~last), np.flatnonzero(~unseen & last), np.flatnonzero(unseen)]
     model.train(
-        15,
-        external_indexing=parts,
+        max_epochs,
+        external_indexing=[np.flatnonzero(~unseen & ~last), np.flatnonzero(~unseen & last), np.flatnonzero(unseen)],
         n_query=64,
-        plan_kwargs={"lr": 1e-2, "restore_best": False},
+        plan_kwargs={"lr": 3e-2, "restore_best": False},
         early_stopping=False,
         enable_progress_bar=False,
         accelerator="cpu",
@@ -92,19 +95,30 @@ def _energy_model(interaction: str, **kwargs: float) -> CellLineEnergyModel:
 @pytest.fixture(scope="session")
 def energy_model() -> CellLineEnergyModel:
     """The scalar energy, without trees; not to be changed by a test."""
-    return _energy_model("scalar")
+    return _energy_model("scalar", 30)
 
 
 @pytest.fixture(scope="session")
 def channel_model() -> CellLineEnergyModel:
-    """Three channels; not to be changed by a test."""
-    return _energy_model("channels")
+    """Three channels, set so that line_0 amplifies one and line_2 another; not to be changed by a test."""
+    model = _energy_model("channels", 4)
+    codes, lines = model.get_latent_representation(which="environment"), model.adata.obs["cell_line"].to_numpy()
+    first, second = (torch.from_numpy(codes[lines == line].mean(0)) for line in ("line_0", "line_2"))
+    along = 8 * (second - first) / (second - first).square().sum()
+    middle = along @ (first + second) / 2
+    interaction = model.module.interaction
+    with torch.no_grad():
+        model.module.score_head.weight.normal_(generator=torch.Generator().manual_seed(0))
+        interaction.coupling.copy_(torch.tensor([2.0, 2.0, 0.0]))
+        interaction.energy_head.weight.copy_(torch.stack([along, -along, 0 * along]))
+        interaction.energy_head.bias.copy_(torch.stack([-middle, middle, 0 * middle]))
+    return model
 
 
 @pytest.fixture(scope="session")
 def tree_model() -> CellLineEnergyModel:
     """The scalar energy with trees beside it; not to be changed by a test."""
-    return _energy_model("scalar", trees_weight=0.6)
+    return _energy_model("scalar", 4, trees_weight=0.6)
 
 
 @pytest.fixture

@@ -162,6 +162,26 @@ def test_best_weights_are_restored_and_stopping_waits_its_patience(monkeypatch):
         assert torch.equal(value, kept[3][name]), name
 
 
+@pytest.mark.parametrize(("interaction", "best"), [("scalar", 3), ("none", 0)])
+def test_weights_without_energy_are_kept_only_where_there_is_none(monkeypatch, interaction, best):
+    """The order of pairs is best before the energy sets in, which it cannot improve."""
+    curve = iter([0.9, 0.8, 0.3, 0.6, 0.5])
+    original = EnergyTrainingPlan._scores
+
+    def scores(self, rows):
+        found = original(self, rows)
+        if "z" in rows:
+            found[0]["aupr"] = next(curve)
+        return found
+
+    monkeypatch.setattr(EnergyTrainingPlan, "_scores", scores)
+    module = build(interaction=interaction)
+    plan, _ = fit(module, epochs=5)
+    assert plan.best_epoch == best
+    if interaction == "scalar":
+        assert bool(module.energy_on)
+
+
 def test_only_the_coupling_decays_when_asked():
     module = build()
     plan = EnergyTrainingPlan(module, lambda_weight_decay=0.3)

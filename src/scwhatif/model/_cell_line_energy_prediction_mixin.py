@@ -85,8 +85,8 @@ class CellLineEnergyPredictionMixin:
         RuntimeError
             The model is not trained.
         ValueError
-            Features are not the model's, a line has no, or too few, support pairs, or there is no line, or no
-            environment at all, to put pairs into.
+            Features are not the model's, a line has no, or too few, support pairs, ``n_draws`` is not positive, or
+            there is no such line, or no environment at all, to put pairs into.
         """
         found = self._evaluate(adata, indices, support_indices, n_support, n_draws, seed, environment_of, each_draw)
         return found["probability"] if each_draw else found["probability"][0]
@@ -263,6 +263,9 @@ class CellLineEnergyPredictionMixin:
         each_draw: bool,  # noqa: FBT001
     ) -> dict[str, Any]:
         """Scores of pairs, and slope, intercept and temperature per draw (or one for all) and environment."""
+        if n_draws < 1:
+            msg = f"n_draws={n_draws} must be at least 1."
+            raise ValueError(msg)
         table, tensors = self._read(adata)
         self._check_environment(environment_of, table)
         rows = np.arange(len(table.lines)) if indices is None else np.arange(len(table.lines))[np.asarray(indices)]
@@ -303,8 +306,15 @@ class CellLineEnergyPredictionMixin:
         if self.module.interaction.kind == "none":
             msg = "interaction='none' reads no environment, so there is none to put pairs into."
             raise ValueError(msg)
+        if not bool(self.module.energy_on):
+            msg = (
+                "The weights are of a warm-up epoch, which reads no environment, so there is none to put pairs into; "
+                "train with plan_kwargs={'restore_best': False} to keep the last epoch."
+            )
+            raise ValueError(msg)
         if environment_of not in table.lines:
-            msg = f"environment_of={environment_of!r} is not among the cell lines of the data, {np.unique(table.lines).tolist()}."
+            known = np.unique(table.lines).tolist()
+            msg = f"environment_of={environment_of!r} is not among the cell lines of the data, {known}."
             raise ValueError(msg)
 
     def _probability(self, logit: np.ndarray, table: PairTable, rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from scwhatif.pl._cross_validate import cross_validate
 from scwhatif.pl._decoder_flow import decoder_flow
 from scwhatif.pl._dose_response import dose_response
 from scwhatif.pl._embedding_health import embedding_health
+from scwhatif.pl._energy_map import energy_map
 from scwhatif.pl._epistasis import epistasis
 from scwhatif.pl._fusion_deletion import fusion_deletion
 from scwhatif.pl._gene_knockout import gene_knockout
@@ -27,6 +28,7 @@ from scwhatif.pl._rank_retrieval import rank_retrieval
 from scwhatif.pl._reliability import reliability
 from scwhatif.pl._resistance_drivers import resistance_drivers
 from scwhatif.pl._storm_leader import storm_leader
+from scwhatif.pl._swap_context import swap_context
 from scwhatif.pl._sweep_beta import sweep_beta
 from scwhatif.pl._traverse import traverse
 from scwhatif.pl._volcano import volcano
@@ -38,6 +40,7 @@ __all__ = [
     "decoder_flow",
     "dose_response",
     "embedding_health",
+    "energy_map",
     "epistasis",
     "fusion_deletion",
     "gene_knockout",
@@ -57,6 +60,7 @@ __all__ = [
     "reliability",
     "resistance_drivers",
     "storm_leader",
+    "swap_context",
     "sweep_beta",
     "traverse",
     "volcano",

@@ -8,6 +8,7 @@ from scwhatif.tl._cross_validate import cross_validate
 from scwhatif.tl._decode import decode
 from scwhatif.tl._decoder_flow import decoder_flow
 from scwhatif.tl._embedding_health import embedding_health
+from scwhatif.tl._energy_map import energy_map
 from scwhatif.tl._enrich_loadings import enrich_loadings
 from scwhatif.tl._epistasis import epistasis
 from scwhatif.tl._fusion_deletion import fusion_deletion
@@ -31,6 +32,7 @@ from scwhatif.tl._resistance_drivers import resistance_drivers
 from scwhatif.tl._rotate import rotate
 from scwhatif.tl._screen import screen
 from scwhatif.tl._storm_leader import storm_leader
+from scwhatif.tl._swap_context import swap_context
 from scwhatif.tl._sweep_beta import sweep_beta
 from scwhatif.tl._traverse import traverse
 
@@ -41,6 +43,7 @@ __all__ = [
     "decode",
     "decoder_flow",
     "embedding_health",
+    "energy_map",
     "enrich_loadings",
     "epistasis",
     "fusion_deletion",
@@ -64,6 +67,7 @@ __all__ = [
     "rotate",
     "screen",
     "storm_leader",
+    "swap_context",
     "sweep_beta",
     "traverse",
 ]

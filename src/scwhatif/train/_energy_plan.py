@@ -42,7 +42,8 @@ class EnergyTrainingPlan(TrainingPlan):
     probe_every
         Epochs between two fits of the probe for the cell line; in between its last value is repeated.
     restore_best
-        Whether the weights of the epoch with the highest ``validation_aupr`` are taken at the end.
+        Whether the weights of the epoch with the highest ``validation_aupr`` are taken at the end; where there is an
+        energy, of the epochs after the warm-up, if there are any.
     **kwargs
         Further arguments of :class:`scwhatif.train.TrainingPlan`.
     """
@@ -74,6 +75,7 @@ class EnergyTrainingPlan(TrainingPlan):
         self.restore_best = restore_best
         self.best_epoch: int | None = None
         self.best_aupr = -np.inf
+        self._best_is_complete = False
         self.thresholds = (0.5, 0.5)
         self._best_state: dict[str, torch.Tensor] = {}
         self._weights = self.curriculum.weights(0)
@@ -189,7 +191,10 @@ class EnergyTrainingPlan(TrainingPlan):
         logged["validation_loss"] = task.item()
         logged |= self._codes(rows)
         self.log_dict({name: float(value) for name, value in logged.items()})
-        if scores["aupr"] > self.best_aupr:
+        # weights of a warm-up epoch have no energy, and the order of pairs, all that is scored, would not miss it
+        complete = self.module.interaction.kind == "none" or bool(self.module.energy_on)
+        if (complete, scores["aupr"]) > (self._best_is_complete, self.best_aupr):
+            self._best_is_complete = complete
             self.best_aupr, self.best_epoch = scores["aupr"], self.current_epoch
             self.thresholds = best_threshold(probability, label, line)
             self._best_state = self._snapshot()
