@@ -187,3 +187,17 @@ def test_data_in_dask(adata: AnnData, model: BetaLinearSCVI):
 @pytest.mark.slow
 def test_workers_do_not_matter(adata: AnnData, model: BetaLinearSCVI):
     pd.testing.assert_frame_equal(run(adata, model, n_jobs=2), run(adata.copy(), model))
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_changes_nothing(adata: AnnData, model: BetaLinearSCVI, tmp_path: Path):
+    import joblib
+
+    distributed = pytest.importorskip("distributed")
+    expected = run(adata, model, n_null=20)
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=tmp_path) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        pd.testing.assert_frame_equal(run(adata.copy(), model, n_null=20), expected)
