@@ -101,8 +101,12 @@ def forgetting(model: Any) -> Iterator[None]:
     Parameters
     ----------
     model
-        A model of the scvi-tools kind. Data it knew before it goes on knowing.
+        A model of the scvi-tools kind. Data it knew before it goes on knowing. One that registers nothing has nothing
+        to forget.
     """
+    if not hasattr(model, "_per_instance_manager_store"):
+        yield
+        return
     managers = model._per_instance_manager_store.setdefault(model.id, {})
     known = set(managers)
     try:

@@ -197,10 +197,9 @@ def test_survives_writing(adata: ad.AnnData, tmp_path):
         assert abs(back.varp[key] - adata.varp[key]).max() == 0
     np.testing.assert_array_equal(back.varm["true_double_knockout"], adata.varm["true_double_knockout"])
     found, written = back.uns["simulate_network"], adata.uns["simulate_network"]
+    text = {"gene_a": object, "gene_b": object}
     pd.testing.assert_frame_equal(
-        found["redundant_pairs"].astype({"gene_a": object, "gene_b": object}),
-        written["redundant_pairs"],
-        check_index_type=False,
+        found["redundant_pairs"].astype(text), written["redundant_pairs"].astype(text), check_index_type=False
     )
     assert len(found["params"].pop("knockouts")) == 0
     assert found["params"] == {key: value for key, value in written["params"].items() if key != "knockouts"}
