@@ -76,6 +76,7 @@ DEFAULT += (
     "gradient_boosting_tuned",
     "gradient_boosting_both",
     "mlp",
+    "mlp + trees",
     "dann",
     "coral",
     "arm",

@@ -10,6 +10,7 @@ import pytest
 from anndata import AnnData
 
 import scwhatif as wi
+from scwhatif.tl._driver_settings import warn_in_sample
 from scwhatif.tl._fold_models import fold_models as pair
 from scwhatif.tl._storm_settings import (
     check_counts,
@@ -21,7 +22,6 @@ from scwhatif.tl._storm_settings import (
     fitted_rows,
     in_mudata,
     sides_of,
-    warn_in_sample,
 )
 
 if TYPE_CHECKING:

@@ -58,6 +58,9 @@ def effective_rank(spectrum: ArrayLike, kind: RankKind = "erank") -> float:
     >>> round(wi.metrics.effective_rank([9.0, 1.0], "erank"), 2), wi.metrics.effective_rank([9.0, 1.0], "participation")
     (1.75, 1.2195121951219512)
     """
+    from scipy.special import entr
+    from scipy.stats import entropy
+
     if kind not in get_args(RankKind):
         msg = f"kind={kind!r} must be one of {get_args(RankKind)}."
         raise ValueError(msg)
@@ -69,9 +72,7 @@ def effective_rank(spectrum: ArrayLike, kind: RankKind = "erank") -> float:
         return 0.0
     if kind == "participation":
         return float(values.sum() ** 2 / np.square(values).sum())
-    weights = np.sqrt(values) if kind == "erank" else values
-    p = weights / weights.sum()
     if kind == "rankme":
-        p = p + _RANKME_EPSILON
-    p = p[p > 0]
-    return float(np.exp(-(p * np.log(p)).sum()))
+        # no longer shares of one, as published
+        return float(np.exp(entr(values / values.sum() + _RANKME_EPSILON).sum()))
+    return float(np.exp(entropy(np.sqrt(values) if kind == "erank" else values)))

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MAX_PAIRS = 100_000
-# Beyond this the lengths of the rows, not their directions, make the spectrum.
-OUTLIER_NORM_CV = 3.0
 _TAIL = 0.001
 
 
@@ -99,7 +97,31 @@ def embedding_indicators(
             f"{int(bad.argmax())}; remove these rows, or fit the model again if training diverged."
         )
         raise ValueError(msg)
-    moments = EmbeddingMoments.of(z)
+    return indicators_of(z, EmbeddingMoments.of(z), groups=groups, seed=seed)
+
+
+def indicators_of(
+    z: NDArray,
+    moments: EmbeddingMoments,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int | np.random.Generator | None = 0,
+) -> dict[str, float]:
+    """Indicators of an embedding whose moments are known, see :func:`embedding_indicators`.
+
+    Parameters
+    ----------
+    z
+        ``(n, n_dims)``, finite.
+    moments
+        Of all its rows.
+    groups, seed
+        As for :func:`embedding_indicators`.
+
+    Returns
+    -------
+    The indicators.
+    """
     eigenvalues = moments.eigenvalues
     trace, largest = float(eigenvalues.sum()), min(z.shape[1], len(z) - 1)
     shares = eigenvalues / trace if trace > 0 else eigenvalues
@@ -128,23 +150,6 @@ def embedding_indicators(
     return found if groups is None else {**found, **_by_group(z, groups, moments)}
 
 
-def unit_rows(z: NDArray) -> NDArray[np.float64]:
-    """Rows brought to length 1; those of length 0 stay as they are.
-
-    Parameters
-    ----------
-    z
-        ``(n, n_dims)``.
-
-    Returns
-    -------
-    ``(n, n_dims)``.
-    """
-    z = np.asarray(z, dtype=np.float64)
-    norms = np.linalg.norm(z, axis=1, keepdims=True)
-    return z / np.where(norms == 0, 1.0, norms)
-
-
 def _decay(eigenvalues: NDArray[np.float64]) -> float:
     positive = eigenvalues[eigenvalues > eigenvalues[0] * np.finfo(np.float64).eps] if eigenvalues[0] > 0 else []
     if len(positive) < 2:
@@ -153,6 +158,8 @@ def _decay(eigenvalues: NDArray[np.float64]) -> float:
 
 
 def _uniformity(z: NDArray, rng: np.random.Generator) -> float:
+    from sklearn.preprocessing import normalize
+
     n = len(z)
     if n * (n - 1) // 2 <= _MAX_PAIRS:
         first, second = np.triu_indices(n, 1)
@@ -160,7 +167,7 @@ def _uniformity(z: NDArray, rng: np.random.Generator) -> float:
         first = rng.integers(n, size=_MAX_PAIRS)
         second = (first + rng.integers(1, n, size=_MAX_PAIRS)) % n
     rows = np.unique(np.concatenate([first, second]))
-    unit = unit_rows(z[rows])
+    unit = normalize(z[rows].astype(np.float64))
     first, second = np.searchsorted(rows, first), np.searchsorted(rows, second)
     total = 0.0
     for start in range(0, len(first), _MAX_PAIRS // 10):
@@ -178,6 +185,8 @@ def _tail_share(z: NDArray, mean: NDArray[np.float64]) -> float:
 
 
 def _by_group(z: NDArray, groups: ArrayLike, moments: EmbeddingMoments) -> dict[str, float]:
+    from sklearn.preprocessing import normalize
+
     labels = np.asarray(groups)
     if labels.shape != (len(z),):
         msg = f"groups must hold one label for each of the {len(z)} rows, not {labels.shape}."
@@ -189,7 +198,7 @@ def _by_group(z: NDArray, groups: ArrayLike, moments: EmbeddingMoments) -> dict[
         block = np.asarray(z[start : start + step], dtype=np.float64)
         rows = codes[start : start + step]
         np.add.at(sums, rows, block - moments.mean)
-        np.add.at(directions, rows, unit_rows(block))
+        np.add.at(directions, rows, normalize(block))
     between = float((np.square(sums).sum(axis=1) / sizes).sum())
     total = float(np.trace(moments.covariance)) * (len(z) - 1)
     n_pairs = (sizes * (sizes - 1.0)).sum()

@@ -145,6 +145,9 @@ def _checked(
     metric: str,
     ks: Sequence[int],
 ) -> tuple[Any, NDArray, NDArray | None, NDArray | None, NDArray, NDArray]:
+    from sklearn.preprocessing import normalize
+    from sklearn.utils.extmath import row_norms
+
     z: Any = sparse.csr_matrix(embedding) if sparse.issparse(embedding) else np.asarray(embedding)
     if z.ndim != 2:
         msg = f"An embedding has two dimensions; this one has the shape {z.shape}."
@@ -165,7 +168,7 @@ def _checked(
     z = z.astype(np.float32 if z.dtype == np.float32 else np.float64)
     if metric == "euclidean" and not sparse.issparse(z):
         z = z - z.mean(axis=0)
-    norms = np.sqrt(_squared_lengths(z))
+    norms = row_norms(z)
     if metric == "cosine":
         if (norms == 0).any():
             msg = (
@@ -173,7 +176,7 @@ def _checked(
                 "metric='euclidean'."
             )
             raise ValueError(msg)
-        z = sparse.diags(1 / norms) @ z if sparse.issparse(z) else z / norms[:, None]
+        z = normalize(z)
     else:
         z = z / max(float(norms.max(initial=0.0)), np.finfo(np.float32).tiny)
     labels = [_codes(each, n, name) for name, each in (("identity", identity), ("exam", exam), ("within", within))]
@@ -182,10 +185,6 @@ def _checked(
         msg = "identity must hold one label per row."
         raise ValueError(msg)
     return z, labels[0], labels[1], labels[2], rows[0], rows[1]
-
-
-def _squared_lengths(z: Any) -> NDArray:
-    return np.asarray(z.multiply(z).sum(axis=1)).ravel() if sparse.issparse(z) else np.square(z).sum(axis=1)
 
 
 def _codes(values: ArrayLike | None, n: int, name: str) -> NDArray[np.int64] | None:
@@ -219,9 +218,11 @@ def _rows(values: ArrayLike | None, n: int, name: str) -> NDArray[np.int64]:
 def _similarities(
     z: Any, asked: NDArray[np.int64], offered: NDArray[np.int64], metric: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray]]:
+    from sklearn.utils.extmath import row_norms
+
     step = max(1, _BLOCK_ENTRIES // max(len(offered), 1))
     targets = z[offered]
-    squared = _squared_lengths(targets)
+    squared = row_norms(targets, squared=True)
     for start in range(0, len(asked), step):
         rows = asked[start : start + step]
         product = z[rows] @ targets.T

@@ -25,12 +25,12 @@ def check_driver_test(*, null: str, min_carriers: int, n_null: int) -> None:
         raise ValueError(msg)
 
 
-def warn_in_sample(models: FoldModels) -> None:
-    """Warn the caller of a tool if a model is asked about samples it was fitted to."""
+def warn_in_sample(models: FoldModels, *, stacklevel: int = 3) -> None:
+    """Warn the caller of a tool, ``stacklevel`` frames up, if a model is asked about samples it was fitted to."""
     if not models.held_out:
         warnings.warn(
             "The model is asked about samples it was fitted to: effects look larger and p-values smaller than they "
             "are. Pass the models of the folds of a cross-validation.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )

@@ -117,10 +117,9 @@ def embedding_health(
     >>> adata.uns["embedding_health"]["verdict"], list(adata.uns["embedding_health"]["reasons"])[-1]
     ('dimensional', '100% of the variance is on one axis')
     """
-    from scwhatif.metrics import HEALTH_THRESHOLDS, embedding_indicators, embedding_verdict
-    from scwhatif.metrics._embedding_indicators import OUTLIER_NORM_CV, unit_rows
-    from scwhatif.metrics._embedding_moments import EmbeddingMoments
+    from scwhatif.metrics import HEALTH_THRESHOLDS, EmbeddingMoments, embedding_indicators
     from scwhatif.metrics._embedding_verdict import indicator_status
+    from scwhatif.metrics._judged_embedding import judged_embedding
 
     check_rep(adata, use_rep)
     if reference is not None:
@@ -131,17 +130,24 @@ def embedding_health(
         raise KeyError(msg)
     groups = None if groupby is None else check_groups(adata, groupby)
     z = np.asarray(adata.obsm[use_rep])
-    found = embedding_indicators(z, groups=None if groups is None else groups.codes, seed=seed)
-    if model is not None:
-        found["active_share"] = found["n_active"] / found["n_dims"]
+    if z.ndim != 2 or len(z) < 2:
+        msg = f"adata.obsm[{use_rep!r}] has the shape {z.shape}; two cells or more are needed."
+        raise ValueError(msg)
+    moments = EmbeddingMoments.of(z)
+    found, verdict = judged_embedding(
+        z,
+        moments=moments,
+        groups=None if groups is None else groups.codes,
+        posterior=model is not None,
+        thresholds=thresholds,
+        seed=seed,
+    )
     if len(z) < _ROWS_PER_DIM * z.shape[1]:
         msg = (
             f"{len(z)} cells are fewer than {_ROWS_PER_DIM} per dimension of {use_rep!r} ({z.shape[1]}): effective "
             "ranks are too low by chance. Compare only with embeddings of as many cells and dimensions."
         )
         warnings.warn(msg, UserWarning, stacklevel=2)
-    directions = embedding_indicators(unit_rows(z), seed=seed) if found["norm_cv"] > OUTLIER_NORM_CV else None
-    verdict = embedding_verdict(found, directions=directions, thresholds=thresholds)
     before = {} if reference is None else embedding_indicators(adata.obsm[reference], seed=seed)
     metrics = pd.DataFrame(
         {
@@ -170,7 +176,7 @@ def embedding_health(
             f"{before['erank_ratio']:.0%} in {reference!r}"
         )
         status = "warn" if status == "ok" else status
-    eigenvalues = EmbeddingMoments.of(z).eigenvalues
+    eigenvalues = moments.eigenvalues
     total = eigenvalues.sum()
     result |= {
         "verdict": overall,

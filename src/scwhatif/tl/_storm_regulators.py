@@ -10,6 +10,7 @@ import pandas as pd
 from scwhatif._keys import Key
 from scwhatif._provenance import params
 from scwhatif.tl._driver_effects import driver_strata
+from scwhatif.tl._driver_settings import warn_in_sample
 from scwhatif.tl._driver_tables import adjusted
 from scwhatif.tl._fold_models import fold_models
 from scwhatif.tl._regulator_table import agreement, stack
@@ -23,7 +24,6 @@ from scwhatif.tl._storm_settings import (
     driver_columns,
     driver_names,
     sides_of,
-    warn_in_sample,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def storm_regulators(
     layers = ptm_layers(found.first)
     keys, strata_of = driver_strata(mdata, found.first, strata)
     check_reference(mdata, reference)
-    warn_in_sample(found)
+    # called by the tool, not by the user
+    warn_in_sample(found, stacklevel=4)
     names = driver_names(found.first, columns)
     answers = _ask(mdata, found, columns, methods, reference, n_steps=n_steps, seed=seed, progress=progress)
     carriers, residuals = answers.carriers.by_sample(), answers.residuals.by_sample()

@@ -12,6 +12,7 @@ from scwhatif._keys import Key
 from scwhatif._provenance import params
 from scwhatif.engine import DistanceReadout
 from scwhatif.tl._driver_effects import driver_strata
+from scwhatif.tl._driver_settings import warn_in_sample
 from scwhatif.tl._driver_shapley import driver_shapley
 from scwhatif.tl._driver_tables import adjusted
 from scwhatif.tl._fold_models import fold_models
@@ -27,7 +28,6 @@ from scwhatif.tl._storm_settings import (
     driver_names,
     fitted_rows,
     sides_of,
-    warn_in_sample,
 )
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def residual_distances(
     keys, strata_of = driver_strata(mdata, found.first, strata)
     members = check_reference(mdata, reference)
     followed = ~members if reference != COHORT else members
-    warn_in_sample(found)
+    # called by the tool, not by the user
+    warn_in_sample(found, stacklevel=4)
     names = driver_names(found.first, columns)
     shares, distances, residuals, carriers = (FoldEffects(found.folds, mdata.n_obs) for _ in range(4))
     rng = np.random.default_rng(seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -239,23 +238,6 @@ def fitted_rows(
     members = np.asarray((labels.astype(str) == str(group)) & labels.notna())
     _check_size(int(members.sum()), reference, "the samples that a model was fitted to")
     return seen, members
-
-
-def warn_in_sample(found: FoldModels) -> None:
-    """Say that a model is asked about samples that it was fitted to.
-
-    Parameters
-    ----------
-    found
-        The models.
-    """
-    if not found.held_out:
-        warnings.warn(
-            "The model is asked about samples it was fitted to: effects look larger and p-values smaller than they "
-            "are. Pass the models of the folds of a cross-validation.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def _check_size(n: int, reference: tuple[str, str] | str, where: str) -> None:

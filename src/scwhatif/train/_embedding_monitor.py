@@ -10,8 +10,8 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from scwhatif._compat import seeded
-from scwhatif.metrics import embedding_indicators, embedding_verdict, retrieval_scores
-from scwhatif.metrics._embedding_indicators import OUTLIER_NORM_CV, unit_rows
+from scwhatif.metrics import retrieval_scores
+from scwhatif.metrics._judged_embedding import judged_embedding
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -168,11 +168,9 @@ class EmbeddingMonitor(Callback):
             return
         obs = model.adata.obs.iloc[self._cells]
         identity = None if self.identity_key is None else obs[self.identity_key].astype(str).to_numpy()
-        found = embedding_indicators(z, groups=identity, seed=self.seed)
-        found["active_share"] = found["n_active"] / found["n_dims"]
-        outlying = found["norm_cv"] > OUTLIER_NORM_CV
-        directions = embedding_indicators(unit_rows(z), seed=self.seed) if outlying else None
-        verdict = embedding_verdict(found, directions=directions, thresholds=self.thresholds)
+        found, verdict = judged_embedding(
+            z, groups=identity, posterior=True, thresholds=self.thresholds, seed=self.seed
+        )
         row |= {"verdict": verdict.verdict, "status": verdict.status, **found}
         if identity is not None:
             row |= self._retrieval(z, identity, obs, found)
