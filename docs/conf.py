@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from html.parser import HTMLParser
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sphinx.util import logging
 
 info = metadata("scwhatif")
 project = info["Name"]
@@ -70,10 +74,14 @@ if os.environ.get("READTHEDOCS") or os.environ.get("DOCS_INTERSPHINX"):
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 html_theme_options = {
     "repository_url": "https://github.com/scwhatif/scwhatif",
     "path_to_docs": "docs/",
     "use_repository_button": True,
+    # the sidebar has a search field already
+    "navbar_persistent": [],
 }
 
 
@@ -84,6 +92,42 @@ def skip_foreign(app: Any, what: str, name: str, obj: Any, skip: bool, options: 
     return True if what == "class" and foreign else None
 
 
+class Anchors(HTMLParser):
+    """What a page can be linked at, and what it links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = {""}
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note anchors, links and pictures."""
+        found = dict(attrs)
+        self.names |= {value for key in ("id", "name") if (value := found.get(key))}
+        self.links += [value for key in ("href", "src") if (value := found.get(key))]
+
+
+def check_links(app: Any, exception: Exception | None) -> None:
+    """Warn of links within the site that lead nowhere; those to elsewhere would need the network."""
+    if exception is not None or app.builder.format != "html":
+        return
+    out = Path(app.outdir).resolve()
+    pages: dict[Path, Anchors] = {}
+    for path in (path for path in out.rglob("*.html") if path.relative_to(out).parts[0] != "_static"):
+        pages[path] = Anchors()
+        pages[path].feed(path.read_text())
+    for path, page in pages.items():
+        for link in dict.fromkeys(page.links):
+            target = urlsplit(link)
+            if target.scheme or target.netloc:
+                continue
+            there = (path.parent / unquote(target.path)).resolve() if target.path else path
+            anchors = pages.get(there)
+            if not there.exists() or (anchors and unquote(target.fragment) not in anchors.names):
+                logging.getLogger(__name__).warning("%s links to %s, which is not there", path.relative_to(out), link)
+
+
 def setup(app: Any) -> None:
     """Connect what the extensions leave to us."""
     app.connect("autodoc-skip-member", skip_foreign)
+    app.connect("build-finished", check_links)

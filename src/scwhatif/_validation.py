@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -39,6 +40,12 @@ def _unknown_key(key: str, known: Iterable[Any], where: str, name: str) -> KeyEr
     close = [lower[c] for c in get_close_matches(str(key).lower(), lower, n=1)]
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return KeyError(f"{name}={key!r} is not in {where}.{hint} It holds: {names if names else 'nothing'}.")
+
+
+def is_fractional(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values are further from an integer than floating-point noise explains."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(values - np.rint(values)) > _INTEGER_TOLERANCE
 
 
 def check_obs_key(adata: AnnData, key: str, name: str = "key") -> None:
@@ -237,9 +244,7 @@ def _scan(x: Any, *, name: str, finite_only: bool = False) -> _Scan:
             continue
         found.note("negative", values < 0, block, origin)
         if values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                fractional = np.abs(values - np.rint(values)) > _INTEGER_TOLERANCE
-            found.note("fractional", fractional, block, origin)
+            found.note("fractional", is_fractional(values), block, origin)
         found.maximum = max(found.maximum, float(np.max(values)))
         if found.n_fractional and found.log_total is None and block.shape[1] == x.shape[1] and found.maximum < _LOG_MAX:
             found.log_total = _log_total(block)

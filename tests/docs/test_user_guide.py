@@ -1,4 +1,4 @@
-"""The python of the user guide runs as printed, page by page, from top to bottom."""
+"""The python of the user guide and of the how-tos runs as printed, page by page, from top to bottom."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(
-    page for page in (Path(__file__).parents[2] / "docs" / "user_guide").glob("*.md") if "```python" in page.read_text()
+    page
+    for folder in ("how_to", "user_guide")
+    for page in (DOCS / folder).glob("*.md")
+    if "```python" in page.read_text()
 )
 # Smaller data and shorter fits: all else runs as written.
 QUICKER = {
@@ -47,7 +51,9 @@ def blocks(page: Path) -> list[str]:
 
 
 def test_pages_with_code_are_found():
-    assert {"beta_linear_scvi", "perturbation", "reading_a_latent_space"} <= {page.stem for page in PAGES}
+    assert {"beta_linear_scvi", "perturbation", "reading_a_latent_space", "screen_genes"} <= {
+        page.stem for page in PAGES
+    }
     for page in PAGES:
         assert blocks(page), page
 

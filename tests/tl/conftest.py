@@ -11,6 +11,8 @@ import torch
 import scwhatif as wi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
     from mudata import MuData
 
@@ -57,6 +59,43 @@ def fold_data(_fold_data: tuple[MuData, list[MultiOmicLPM]]) -> MuData:
     mdata.obs = mdata.obs[["lineage"]].copy()
     mdata.obs["state"] = np.where(np.arange(80) % 4 == 0, "normal", "tumour")
     return mdata
+
+
+@pytest.fixture(scope="session")
+def fit_folds() -> Callable[..., list[MultiOmicLPM]]:
+    """``fit_folds(mdata, n, **setup)``: models of n folds, which are all but their evidence."""
+
+    def fit(mdata: MuData, n: int = 4, **setup: object) -> list[MultiOmicLPM]:
+        order = np.random.default_rng(0).permutation(mdata.n_obs)
+        models = []
+        for k in range(n):
+            wi.model.MultiOmicLPM.setup_mudata(mdata, **setup)
+            model = wi.model.MultiOmicLPM(mdata, n_latent=3, n_hidden=8)
+            rest = np.setdiff1d(order, order[k::n])
+            parts = [rest[12:], rest[:12], order[k::n]]
+            model.train(1, external_indexing=parts, enable_progress_bar=False, accelerator="cpu")
+            models.append(model)
+        return models
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def flow_folds(fit_folds: Callable[..., list[MultiOmicLPM]]) -> tuple[MuData, list[MultiOmicLPM]]:
+    """A simulated flow in which a fusion acts on the second PTM layer, and models of five folds of it."""
+    mdata = wi.datasets.simulate_flow(
+        200,
+        n_drivers=6,
+        n_rna=24,
+        n_protein=16,
+        n_ptm=(8, 20),
+        n_metabolites=6,
+        fusion_layer=1,
+        n_latent=3,
+        missing_samples=0.05,
+    )
+    setup = {"rna": "rna", "protein": "protein", "ptm": ["ptm_0", "ptm_1"], "metabolome": "metabolome"}
+    return mdata, fit_folds(mdata, 5, **setup, categorical_covariate_keys=["lineage"])
 
 
 # Of the lines below; the last is among the others, and has no labels to learn from.

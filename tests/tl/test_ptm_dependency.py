@@ -40,29 +40,16 @@ def build(seed: int = 0) -> md.MuData:
     return mdata
 
 
-def folds(mdata: md.MuData, n: int = 4, **setup: object) -> list[wi.model.MultiOmicLPM]:
-    order = np.random.default_rng(0).permutation(mdata.n_obs)
-    models = []
-    for k in range(n):
-        wi.model.MultiOmicLPM.setup_mudata(mdata, **setup)
-        model = wi.model.MultiOmicLPM(mdata, n_latent=3, n_hidden=8)
-        rest = np.setdiff1d(order, order[k::n])
-        parts = [rest[12:], rest[:12], order[k::n]]
-        model.train(1, external_indexing=parts, enable_progress_bar=False, accelerator="cpu")
-        models.append(model)
-    return models
-
-
 PLANTED = {"drivers": None, "rna": "rna", "ptm": ["redundant", "independent", "batch_only"], "cis": None}
 
 
 @pytest.fixture(scope="module")
-def planted() -> pd.DataFrame:
+def planted(fit_folds) -> pd.DataFrame:
     """Layers, with and without the batch as a covariate of the model."""
     tables = []
     for keys in ([], ["batch"]):
         mdata = build()
-        models = folds(mdata, **PLANTED, categorical_covariate_keys=keys)
+        models = fit_folds(mdata, **PLANTED, categorical_covariate_keys=keys)
         wi.tl.ptm_dependency(mdata, models, n_permutations=99)
         tables.append(mdata.uns["ptm_dependency"]["layers"].assign(batch=bool(keys)))
     return pd.concat(tables).set_index(["batch", "layer", "measure"])
@@ -86,20 +73,8 @@ def test_a_layer_of_nothing_but_batch_collapses_once_the_batch_is_a_covariate(pl
 
 
 @pytest.fixture(scope="module")
-def flow() -> tuple[md.MuData, list[wi.model.MultiOmicLPM]]:
-    mdata = wi.datasets.simulate_flow(
-        150,
-        n_drivers=6,
-        n_rna=24,
-        n_protein=16,
-        n_ptm=(8, 12),
-        n_metabolites=6,
-        fusion_layer=1,
-        n_latent=3,
-        missing_samples=0.1,
-    )
-    setup = {"rna": "rna", "protein": "protein", "ptm": ["ptm_0", "ptm_1"], "metabolome": "metabolome"}
-    models = folds(mdata, **setup, categorical_covariate_keys=["lineage"])
+def flow(flow_folds) -> tuple[md.MuData, list[wi.model.MultiOmicLPM]]:
+    mdata, models = flow_folds
     wi.tl.ptm_dependency(mdata, models, n_permutations=39)
     return mdata, models
 
@@ -150,8 +125,8 @@ def test_shape_of_the_tables(flow):
     assert found["sources"].columns.tolist() == ["layer", "source", "measure", *statistics, "n_samples", "n_models"]
     assert len(found["sources"]) == 2 * 5 * 2
     assert found["sites"].columns.tolist() == ["layer", "feature", "measure", *statistics, "parents", "n_models"]
-    assert len(found["sites"]) == (8 + 12) * 5
-    assert (found["layers"]["n_models"] == 4).all()
+    assert len(found["sites"]) == (8 + 20) * 5
+    assert (found["layers"]["n_models"] == 5).all()
     assert found["layers"]["pval"].isna().tolist() == [measure == "covariates" for measure in MEASURES] * 2
     assert (found["layers"]["low"] < found["layers"]["high"]).all()
     assert found["params"]["held_out"]

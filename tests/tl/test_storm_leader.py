@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import mudata as md
 import numpy as np
 import pandas as pd
@@ -10,6 +12,9 @@ from anndata import AnnData
 
 import scwhatif as wi
 from scwhatif._mudata import without_pulling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 N = 160
 
@@ -46,28 +51,19 @@ def equal_information(seed: int, n_big: int = 80) -> md.MuData:
     return as_mudata({"rna": reads(20), "small": reads(10), "big": reads(n_big), "metabolome": reads(12)})
 
 
-def folds(mdata: md.MuData, n: int = 4, **setup: object) -> list[wi.model.MultiOmicLPM]:
-    order = np.random.default_rng(0).permutation(mdata.n_obs)
-    models = []
-    for k in range(n):
-        wi.model.MultiOmicLPM.setup_mudata(mdata, **setup)
-        model = wi.model.MultiOmicLPM(mdata, n_latent=3, n_hidden=8)
-        rest = np.setdiff1d(order, order[k::n])
-        parts = [rest[12:], rest[:12], order[k::n]]
-        model.train(1, external_indexing=parts, enable_progress_bar=False, accelerator="cpu")
-        models.append(model)
-    return models
-
-
 PLANTED = {"drivers": None, "rna": "rna", "ptm": ["small", "big"], "metabolome": "metabolome", "cis": None}
 
 
-def led(mdata: md.MuData, **kwargs: object) -> dict[str, object]:
-    wi.tl.storm_leader(mdata, folds(mdata, **PLANTED), n_sets=40, n_permutations=19, **kwargs)
-    return mdata.uns["storm_leader"]
+@pytest.fixture
+def led(fit_folds) -> Callable[..., dict[str, object]]:
+    def run(mdata: md.MuData, **kwargs: object) -> dict[str, object]:
+        wi.tl.storm_leader(mdata, fit_folds(mdata, **PLANTED), n_sets=40, n_permutations=19, **kwargs)
+        return mdata.uns["storm_leader"]
+
+    return run
 
 
-def test_a_small_leading_layer_is_found_against_a_big_weak_one():
+def test_a_small_leading_layer_is_found_against_a_big_weak_one(led):
     found = led(small_leader(0))
     assert found["leader"] == "small"
     table = found["layers"].set_index("layer")
@@ -82,7 +78,7 @@ def test_a_small_leading_layer_is_found_against_a_big_weak_one():
     assert unique["low"] > 0
 
 
-def test_equal_information_in_layers_of_unequal_size_has_no_leader():
+def test_equal_information_in_layers_of_unequal_size_has_no_leader(led):
     found = led(equal_information(0))
     assert found["leader"] == "no leader"
     assert not found["layers"]["leader"].any()
@@ -92,26 +88,14 @@ def test_equal_information_in_layers_of_unequal_size_has_no_leader():
 
 
 @pytest.mark.slow
-def test_leaders_over_seeds():
+def test_leaders_over_seeds(led):
     assert [led(small_leader(seed))["leader"] for seed in range(1, 6)] == ["small"] * 5
     assert [led(equal_information(seed))["leader"] for seed in range(1, 6)] == ["no leader"] * 5
 
 
 @pytest.fixture(scope="module")
-def flow() -> tuple[md.MuData, list[wi.model.MultiOmicLPM]]:
-    mdata = wi.datasets.simulate_flow(
-        200,
-        n_drivers=6,
-        n_rna=24,
-        n_protein=16,
-        n_ptm=(8, 20),
-        n_metabolites=6,
-        fusion_layer=1,
-        n_latent=3,
-        missing_samples=0.05,
-    )
-    setup = {"rna": "rna", "protein": "protein", "ptm": ["ptm_0", "ptm_1"], "metabolome": "metabolome"}
-    models = folds(mdata, 5, **setup, categorical_covariate_keys=["lineage"])
+def flow(flow_folds) -> tuple[md.MuData, list[wi.model.MultiOmicLPM]]:
+    mdata, models = flow_folds
     wi.tl.storm_leader(mdata, models, n_sets=40, n_permutations=39)
     return mdata, models
 
@@ -217,9 +201,9 @@ def test_bad_input_is_named_before_anything_is_written(flow):
     assert set(mdata.uns) == keys
 
 
-def test_without_a_metabolome():
+def test_without_a_metabolome(fit_folds):
     mdata = small_leader(0, n_big=20)
-    models = folds(mdata, 2, **{**PLANTED, "metabolome": None})
+    models = fit_folds(mdata, 2, **{**PLANTED, "metabolome": None})
     with pytest.raises(ValueError, match="target names no layer, and the model was set up without one"):
         wi.tl.storm_leader(mdata, models)
     wi.tl.storm_leader(mdata, models, target="rna", layers="small", n_sets=19, n_permutations=0)

@@ -130,18 +130,10 @@ class MultiOmicPredictionMixin(MultiOmicEvidenceMixin):
             msg = f"Standard deviations are for normal and student layers; {target!r} is {likelihood!r}."
             raise ValueError(msg)
         given = [name for name in self.layer_names if name != target] if given is None else list(given)
-        mask = self._given(given)
+        self._given(given)
         rows = self._rows_of(mdata)  # type: ignore[attr-defined]
         positions = self._positions(rows, indices)
-        batch = rows.batch(positions)
-        latent = self._decode(target, batch, mask)
-        evidence = self._evidence(target, batch, given)
-        if path == "latent" or evidence is None:
-            mean, variance = latent, np.ones_like(latent)
-        else:
-            from_evidence, variance, informed = evidence
-            share = 0.0 if path == "evidence" else self.latent_share_[target][self._case(target, given)]
-            mean = np.where(informed[:, None], share * latent + (1 - share) * from_evidence, latent)
+        mean, variance = self._predicted(target, rows.batch(positions), given, path=path)
         mdata = self.adata if mdata is None else mdata
         index, columns = mdata.obs_names[positions], mdata[target].var_names
         frame = pd.DataFrame(self._to_units(target, mean), index=index, columns=columns)
@@ -248,6 +240,18 @@ class MultiOmicPredictionMixin(MultiOmicEvidenceMixin):
     @staticmethod
     def _positions(rows: MultiOmicRows, indices: Sequence[int] | None) -> np.ndarray:
         return np.arange(len(rows.x)) if indices is None else np.asarray(indices)
+
+    def _predicted(
+        self, target: str, batch: Mapping[str, torch.Tensor], given: Sequence[str], *, path: str = "all"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Standardised mean and variance of a layer in some rows, from the latent path, the evidence, or both."""
+        latent = self._decode(target, batch, self._given(given))
+        evidence = None if path == "latent" else self._evidence(target, batch, given)
+        if evidence is None:
+            return latent, np.ones_like(latent)
+        regressed, variance, informed = evidence
+        share = 0.0 if path == "evidence" else self.latent_share_[target][self._case(target, given)]
+        return np.where(informed[:, None], share * latent + (1 - share) * regressed, latent), variance
 
     def _case(self, target: str, given: Sequence[str]) -> str:
         if target in given:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from scwhatif._validation import check_choices, iter_blocks
+from scwhatif._validation import check_choices, is_fractional, iter_blocks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 ClassifierFloor = Literal["majority", "library", "gene_sets", "integrality"]
 GeneSets = Mapping[str, Sequence[str]]
-
-# As for counts elsewhere: further from an integer than this is not floating-point noise.
-_INTEGER_TOLERANCE = 1e-3
 
 
 def check_floors(floors: Sequence[ClassifierFloor], *, has_sets: bool) -> list[ClassifierFloor]:
@@ -143,7 +140,7 @@ def _totals(x: Any, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
             )
             raise ValueError(msg)
         totals[rows] += np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
-        off = np.abs(values - np.rint(values)) > _INTEGER_TOLERANCE
+        off = is_fractional(values)
         if sparse.issparse(block):
             marked = type(block)((off, block.indices, block.indptr), shape=block.shape)
             fractional[rows] |= np.asarray(marked.sum(axis=1)).ravel() > 0

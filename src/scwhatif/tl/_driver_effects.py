@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 from scipy.special import stdtrit
 
 from scwhatif import _validation
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scwhatif.model import MultiOmicLPM
-    from scwhatif.model._multi_omic_rows import MultiOmicRows
 
 
 class FoldEffect(NamedTuple):
@@ -164,8 +162,7 @@ class DriverEffects:
             msg = "layers is empty; name at least one, or None for all."
             raise ValueError(msg)
         self.mdata, self.set_to, self._drivers = mdata, set_to, str(setup["drivers"])
-        self._stored = setup["layers"]
-        self._rows: dict[int, MultiOmicRows] = {}
+        self._rows = [model._rows_of(mdata) for model, _ in self.models.folds]
         blocks = [self._measured(name) for name in self.layers]
         ends = np.cumsum([block.shape[1] for block in blocks])
         self.columns = {
@@ -173,7 +170,7 @@ class DriverEffects:
         }
         self.values = np.hstack(blocks)
         self.features = np.concatenate([np.asarray(mdata[name].var_names, dtype=object) for name in self.layers])
-        self.calls = _aligned(mdata, self._drivers, self._stored)
+        self.calls = self._aligned(self._drivers)
         with warnings.catch_warnings():
             # a feature may lack values in these samples
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -230,8 +227,14 @@ class DriverEffects:
         se = answer.spread(stacked)
         return replace(answer, effect_se=se[:-1], shift_se=float(se[-1]))
 
+    def _aligned(self, name: str) -> NDArray[np.float64]:
+        """A layer as measured, in the rows of the data, NaN where it was not."""
+        rows, columns = self._rows[0], self.models.first.module.columns[name]
+        values = rows.x[:, columns].numpy().astype(np.float64)
+        return np.where(rows.observed[:, columns].numpy(), values, np.nan)
+
     def _measured(self, name: str) -> NDArray[np.float64]:
-        values = _aligned(self.mdata, name, self._stored)
+        values = self._aligned(name)
         first = self.models.first
         place = first.layer_names.index(name)
         if first.module.layers[place].likelihood == "nb":
@@ -244,20 +247,9 @@ class DriverEffects:
         from scvi import REGISTRY_KEYS
 
         model = self.models.folds[fold].model
-        if fold not in self._rows:
-            self._rows[fold] = model._rows_of(self.mdata)
         batch = self._rows[fold].batch(positions)
         batch[REGISTRY_KEYS.X_KEY][:, model.module.columns[self._drivers].start + column] = 0.0
-        mask = model._given([self._drivers])
-        layers = []
-        for name in self.layers:
-            mean = model._decode(name, batch, mask)
-            evidence = model._evidence(name, batch, [self._drivers])
-            if evidence is not None:
-                regressed, _, informed = evidence
-                share = model.latent_share_[name]["drivers"]
-                mean = np.where(informed[:, None], share * mean + (1 - share) * regressed, mean)
-            layers.append(model._to_units(name, mean))
+        layers = [model._to_units(name, model._predicted(name, batch, [self._drivers])[0]) for name in self.layers]
         return np.hstack(layers).astype(np.float64)
 
     def _change(self, model: MultiOmicLPM, driver: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -310,12 +302,3 @@ def driver_strata(
         return keys, np.zeros(mdata.n_obs, dtype=np.int64)
     labels = pd.MultiIndex.from_frame(mdata.obs[keys].astype(str))
     return keys, np.asarray(pd.factorize(labels)[0], dtype=np.int64)
-
-
-def _aligned(mdata: MuData, name: str, stored: Any) -> NDArray[np.float64]:
-    """A modality in the rows of ``mdata``, NaN where it lacks the sample."""
-    adata = mdata[name]
-    matrix: Any = adata.layers[stored[name]] if name in stored else adata.X
-    values = np.full((mdata.n_obs, adata.n_vars), np.nan)
-    values[mdata.obs_names.get_indexer(adata.obs_names)] = matrix.toarray() if sparse.issparse(matrix) else matrix
-    return values
