@@ -4,6 +4,8 @@ PYTHON      ?= python3
 VENV        ?= .venv
 DEMO_OUT    ?= demo_output
 PYTEST_ARGS ?=
+# A worker for each core, but no more than memory allows; the tests of a file stay together, with what they share.
+XDIST_ARGS  ?= -n logical --maxprocesses 4 --dist loadfile
 # Extra requirements or options for the install, such as "torch==2.13.0+cpu".
 PIP_ARGS    ?=
 export MPLBACKEND ?= Agg
@@ -21,10 +23,10 @@ demo: $(READY)
 	DEMO_OUT="$(DEMO_OUT)" $(BIN)/python examples/demo.py
 
 test: lint
-	$(BIN)/python -m pytest -m "not internet" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not internet" $(XDIST_ARGS) $(PYTEST_ARGS)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not internet" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not internet" $(XDIST_ARGS) $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

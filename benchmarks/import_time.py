@@ -1,4 +1,4 @@
-"""What does importing scwhatif add to importing scvi-tools?
+"""What importing scwhatif adds to importing scvi-tools.
 
     python benchmarks/import_time.py [--repeats 5]
 
