@@ -1,7 +1,8 @@
 """Enhancer–promoter pairs of unseen cell lines on unseen chromosomes: the energy model beside what it has to beat.
 
-    python benchmarks/cell_line_energy.py --data PATH [--sets bengi targetfinder crispr] [--methods NAME ...]
-        [--folds 0 1 2 3 4] [--epochs N] [--seed 0] [--cache FOLDER] [--json FILE]
+    python benchmarks/cell_line_energy.py --data PATH [--sets bengi targetfinder crispr] [--methods NAME ... | --ablate]
+        [--context none|promoter|enhancer|ranks|all] [--folds 0 1 2 3 4] [--epochs N] [--seed 0] [--cache FOLDER]
+        [--json FILE]
 
 PATH/ep_bengi holds 109 290 pairs of 4 cell lines at natural prevalence (8 marks at the enhancer, at the promoter and
 between them, and the distance), PATH/ep_targetfinder pairs of 5 lines (14 marks, of which one line lacks 6) with five
@@ -16,6 +17,10 @@ pairs. With ``--cache``, what was fitted before is read from there.
 The networks of ``mlp``, ``dann``, ``coral`` and ``arm`` are that of the energy model without energy and without trees:
 on features ranked within each line; with the gradient-reversal adversary; with the covariance of the features of every
 line made that of the mean line; and with the mean of a line's raw features as further inputs.
+
+With ``--context`` all methods also read where a pair stands among the other candidates of its promoter, of its
+enhancer, or of both (``pp.pair_context``); ``ranks`` are both without the numbers of candidates. Candidates of BENGI
+were chosen by outcome (nearly every enhancer has a partner), which numbers and ranks within an enhancer give away.
 """
 
 from __future__ import annotations
@@ -52,25 +57,30 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp + trees": ("raw", {"interaction": "none"}),
     "energy": ("raw", {}),
     "energy, channels": ("raw", {"interaction": "channels"}),
-    "energy + correlation": ("raw", {"corr_weight": 0.1}),
-    "energy + adversary": ("raw", {"adversary_weight": 0.1}),
-    "energy + contrast": ("raw", {"contrast_weight": 0.05}),
-    "energy + sparsity": ("raw", {"sparsity_weight": 0.01}),
-    "energy + prototypes": ("raw", {"prototype_weight": 0.05}),
-    "energy + margins": ("raw", {"loss": "theory"}),
-    "energy as published": (
+    "scalar + correlation, no trees": ("raw", {"corr_weight": 0.1, **NO_TREES}),
+    "scalar + hsic, no trees": ("raw", {"corr_weight": 0.1, "decouple": "hsic", **NO_TREES}),
+    "scalar + adversary, no trees": ("raw", {"adversary_weight": 0.1, **NO_TREES}),
+    "scalar + contrast, no trees": ("raw", {"contrast_weight": 0.05, **NO_TREES}),
+    "scalar + sparsity, no trees": ("raw", {"sparsity_weight": 0.01, **NO_TREES}),
+    "scalar + prototypes, no trees": ("raw", {"prototype_weight": 0.05, **NO_TREES}),
+    "scalar + margins, no trees": ("raw", {"loss": "theory", **NO_TREES}),
+    "scalar, joint, no trees": ("raw", {"joint": True, **NO_TREES}),
+    "as published, no trees": (
         "raw",
         {
-            "trees_weight": 0.0,
             "corr_weight": 0.1,
             "adversary_weight": 0.1,
             "contrast_weight": 0.05,
             "sparsity_weight": 0.01,
             "prototype_weight": 0.05,
             "loss": "adaptive",
+            "joint": True,
+            **NO_TREES,
         },
     ),
 }
+# Every loss and interaction on its own, without trees, which would hide what the network does.
+ABLATION = ("mlp", "dann", "coral", "arm", *(name for name in MODELS if name.endswith(", no trees")))
 DEFAULT = ("prevalence", "distance", "logistic", "logistic_rank", "gradient_boosting", "gradient_boosting_rank")
 DEFAULT += (
     "gradient_boosting_tuned",
@@ -81,7 +91,6 @@ DEFAULT += (
     "coral",
     "arm",
     "scalar, no trees",
-    "mlp + trees",
     "energy",
 )
 REFERENCES = ("gradient_boosting_rank", "gradient_boosting_tuned", "gradient_boosting_both", "mlp")
@@ -132,6 +141,14 @@ def prepared(adata: ad.AnnData, how: str) -> ad.AnnData:
     made = ad.AnnData(x.astype(np.float32), obs=adata.obs.copy())
     made.var_names = [f"feature_{i}" for i in range(made.n_vars)]
     return made
+
+
+def in_context(adata: ad.AnnData, how: str) -> ad.AnnData:
+    """The same pairs with features that compare them with other candidates."""
+    if how == "none":
+        return adata
+    ends = {"promoter": ["promoter"], "enhancer": ["enhancer"]}.get(how, ["promoter", "enhancer"])
+    return wi.pp.pair_context(adata, ends=ends, counts=how != "ranks")
 
 
 def coral(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
@@ -190,7 +207,8 @@ def run(name: str, adata: ad.AnnData, arguments: argparse.Namespace) -> pd.DataF
     parts = []
     for method in methods:
         for line in lines:
-            label = f"{name}_{method}_{line}_{'-'.join(map(str, arguments.folds))}_{arguments.epochs}_{arguments.seed}"
+            label = f"{name}_{arguments.context}_{method}_{line}_{'-'.join(map(str, arguments.folds))}"
+            label += f"_{arguments.epochs}_{arguments.seed}"
             file = None if arguments.cache is None else arguments.cache / f"{label.replace(' ', '_')}.csv"
             if file is not None and file.exists():
                 rows = pd.read_csv(file)
@@ -229,19 +247,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=["bengi", "targetfinder", "crispr"], default=["bengi"])
     parser.add_argument("--methods", nargs="+", choices=[*BASELINES, *MODELS], default=list(DEFAULT), metavar="NAME")
+    parser.add_argument("--ablate", action="store_true", help="every loss and interaction on its own, without trees")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--context", choices=["none", "promoter", "enhancer", "ranks", "all"], default="none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.ablate:
+        arguments.methods = list(ABLATION)
     warnings.filterwarnings("ignore", category=UserWarning)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if arguments.cache is not None:
         arguments.cache.mkdir(parents=True, exist_ok=True)
     results = {}
     for name in arguments.sets:
-        results[name] = report(name, run(name, load(name, arguments.data), arguments))
+        results[name] = report(name, run(name, in_context(load(name, arguments.data), arguments.context), arguments))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, default=str, indent=1))
 

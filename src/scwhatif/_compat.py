@@ -15,6 +15,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data._constants import _SCVI_UUID_KEY
 from scvi.data._utils import _get_adata_minify_type
 from scvi.model._utils import get_max_epochs_heuristic
+from scvi.train._logger import SimpleLogger
 
 from scwhatif._validation import check_var_names
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RegisteredData",
+    "SimpleLogger",
     "StrictVarNamesMixin",
     "forgetting",
     "generate",

@@ -80,6 +80,8 @@ class Key:
         ROTATE: Final = "rotated"
         MATCH_GENES: Final = "match_genes"
         PAIRS_FROM_TABLE: Final = "pairs_from_table"
+        PAIR_ATTRIBUTION: Final = "pair_attribution"
+        PAIR_CONTEXT: Final = "pair_context"
         PERTURB: Final = "perturb"
         AXIS: Final = "axis"
         LATENT_EDIT: Final = "latent_edit"

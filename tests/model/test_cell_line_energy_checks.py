@@ -139,5 +139,3 @@ def test_splits_that_are_none(adata):
     CellLineEnergyModel.setup_anndata(adata, **SETUP, chrom_key="chrom")
     with pytest.raises(ValueError, match="share loci"):
         CellLineEnergyModel(adata).train(1, **SILENT)
-    with pytest.raises(ValueError, match="one process"):
-        train(adata, train_kwargs={"strategy": "ddp"})

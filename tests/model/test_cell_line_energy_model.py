@@ -174,6 +174,60 @@ def test_sequence_and_embedding_backbones(adata):
     assert average_precision_score(adata.obs["label"], model.predict_proba()) > 0.4
 
 
+def sequences(adata, n_positions, written=None):
+    adata = adata.copy()
+    codes = np.random.default_rng(0).integers(0, 5, size=(adata.n_obs, n_positions)).astype(np.uint8)
+    adata.obsm["pair_sequence"] = codes
+    if written is not None:
+        lengths = dict(zip(("enhancer_length", "promoter_length"), written, strict=True))
+        adata.uns["pair_sequence"] = {"params": lengths}
+    CellLineEnergyModel.setup_anndata(adata, **SETUP, sequence_key="pair_sequence")
+    return adata
+
+
+def test_lengths_of_sequences_are_given_written_down_or_halves(adata, tmp_path):
+    def lengths(written=None, **given):
+        encoder = CellLineEnergyModel(sequences(adata, 90, written), backbone="cnn", **given).module.encoder
+        return encoder.enhancer_length, encoder.promoter_length
+
+    assert lengths() == (45, 45)
+    assert lengths((30, 60)) == (30, 60)
+    assert lengths((30, 60), enhancer_length=50, promoter_length=40) == (50, 40)
+    assert lengths(promoter_length=20) == (70, 20)
+    # kept with the model, whatever the data tell that it is loaded with
+    data = sequences(adata, 90, (30, 60))
+    model = CellLineEnergyModel(data, backbone="cnn", n_latent=4)
+    model.train(1, external_indexing=held_out(data), **SILENT)
+    model.save(str(tmp_path / "model"))
+    again = CellLineEnergyModel.load(str(tmp_path / "model"), sequences(adata, 90), accelerator="cpu")
+    assert again.module.encoder.enhancer_length == 30
+    np.testing.assert_array_equal(again.predict_proba(), model.predict_proba())
+    # longer ones later
+    with pytest.raises(ValueError, match=r"120 positions, and the model is for enhancer_length=30.*add_pair_sequences"):
+        model.predict_proba(sequences(adata, 120))
+
+
+@pytest.mark.parametrize("given", [{"enhancer_length": 100}, {"enhancer_length": 40, "promoter_length": 60}])
+def test_sequences_longer_or_shorter_than_said(adata, given):
+    with pytest.raises(ValueError, match=r"holds 90 positions.*make a model with those of the sequences"):
+        CellLineEnergyModel(sequences(adata, 90), backbone="cnn", **given)
+
+
+def test_lengths_and_decoupling_that_cannot_be(adata):
+    CellLineEnergyModel.setup_anndata(adata, **SETUP)
+    with pytest.raises(ValueError, match="enhancer_length=50 is of sequences"):
+        CellLineEnergyModel(adata, enhancer_length=50)
+    with pytest.raises(ValueError, match="decouple='mi' is not one of"):
+        CellLineEnergyModel(adata, decouple="mi")
+
+
+def test_codes_are_decoupled_by_hsic(adata):
+    model = fit(adata, epochs=4, corr_weight=0.1, decouple="hsic")
+    values = model.history["corr_loss_train"].iloc[:, 0].to_numpy()
+    assert ((values > 0) & (values < 1)).all()
+    assert np.isfinite(model.predict_proba()).all()
+
+
 def test_environment_can_come_from_obsm(adata):
     adata = adata.copy()
     adata.obsm["raw"] = np.random.default_rng(0).normal(size=(adata.n_obs, 3))

@@ -162,3 +162,32 @@ def test_every_parameter_receives_a_gradient():
         module = _module(**settings).train()
         _forward(module, _tensors())[2].loss.backward()
         assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("settings", [{}, {"gene_likelihood": "poisson"}, {"decoder": "nonnegative"}])
+@pytest.mark.parametrize("use_size_factor", [False, True])
+def test_the_fused_loss_is_the_general_loss(settings, use_size_factor, layout, monkeypatch):
+    module = _module(dropout_rate=0.0, use_size_factor=use_size_factor, **settings).train()
+    tensors = _tensors() | {REGISTRY_KEYS.SIZE_FACTOR_KEY: torch.linspace(0.5, 2, N_CELLS).unsqueeze(-1)}
+    found = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr(module, "_is_fused", lambda _z: False)
+        elif layout == "csr":
+            tensors[REGISTRY_KEYS.X_KEY] = tensors[REGISTRY_KEYS.X_KEY].to_sparse_csr()
+        module.zero_grad()
+        _, generative, output = _forward(module, tensors)
+        assert ("fused" in generative) is fused
+        output.loss.backward()
+        found.append((output, {name: p.grad.clone() for name, p in module.named_parameters()}))
+    (ours, gradients), (general, expected) = found
+    torch.testing.assert_close(ours.loss, general.loss, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        ours.reconstruction_loss["reconstruction_loss"],
+        general.reconstruction_loss["reconstruction_loss"],
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5, msg=name)

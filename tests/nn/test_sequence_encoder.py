@@ -63,3 +63,37 @@ def test_finds_a_planted_motif():
     net.eval()
     called = net(sequence[800:])[:, 0] > 0
     assert (called == label[800:].bool()).float().mean() > 0.8
+
+
+def test_lengths_of_both_ends():
+    assert SequenceEncoder(4).lengths(101) == (50, 51)
+    assert SequenceEncoder(4, enhancer_length=30).lengths(100) == (30, 70)
+    assert SequenceEncoder(4, promoter_length=30).lengths(100) == (70, 30)
+    assert SequenceEncoder(4, enhancer_length=60, promoter_length=40).lengths(100) == (60, 40)
+
+
+@pytest.mark.parametrize(
+    "lengths", [{"enhancer_length": 30, "promoter_length": 40}, {"enhancer_length": 100}, {"promoter_length": 120}]
+)
+def test_sequences_of_other_lengths_are_refused(lengths):
+    encoder = SequenceEncoder(4, n_filters=2, n_hidden=4, **lengths).eval()
+    with pytest.raises(ValueError, match=r"Sequences have 100 positions.*Read them with these lengths"):
+        encoder(torch.zeros(2, 100, dtype=torch.long))
+
+
+def test_each_end_is_read_by_its_tower():
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(12, enhancer_length=60, promoter_length=100, n_filters=4, n_hidden=8).eval()
+    bases = torch.rand(2, 160, 4)
+    hidden = [encoder.towers[0](bases[:, :60].transpose(1, 2)), encoder.towers[1](bases[:, 60:].transpose(1, 2))]
+    torch.testing.assert_close(encoder.encode(bases), encoder.head(torch.cat(hidden, 1)).relu())
+
+
+def test_shares_of_bases_are_the_codes_and_can_be_differentiated():
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(12, n_filters=4, n_hidden=8).eval()
+    sequence = torch.randint(0, 5, (3, 80))
+    bases = torch.nn.functional.one_hot(sequence, 5)[..., :4].float().requires_grad_()
+    torch.testing.assert_close(encoder.encode(bases), encoder(sequence))
+    encoder.encode(bases).sum().backward()
+    assert bases.grad.abs().sum() > 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import scwhatif as wi
-from scwhatif.tl._context_model import context_pairs
+from scwhatif.tl._context_model import attributable_pairs, context_pairs, pair_positions
 
 
 def test_lines_and_which_were_seen(energy_pairs, energy_model):
@@ -45,3 +45,27 @@ def test_bad_input(energy_pairs, energy_model):
     del gap.obs["cell_line"]
     with pytest.raises(KeyError, match="cell_line"):
         context_pairs(gap, energy_model, n_draws=2)
+
+
+def test_positions_of_pairs():
+    np.testing.assert_array_equal(pair_positions(None, 3), [0, 1, 2])
+    np.testing.assert_array_equal(pair_positions([2, 0], 3), [2, 0])
+    np.testing.assert_array_equal(pair_positions(np.array([True, False, True]), 3), [0, 2])
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [([], "no pair"), ([1, 1], "more than once"), ([3], "positions from 0 to 2"), ([0.5], "a mask of 3 pairs")],
+)
+def test_positions_that_cannot_be(indices, message):
+    with pytest.raises(ValueError, match=message):
+        pair_positions(indices, 3)
+
+
+def test_a_model_without_environment_can_be_attributed(energy_pairs, energy_model):
+    assert attributable_pairs(energy_pairs, energy_model) is energy_model
+    with pytest.raises(TypeError, match="not a CellLineEnergyModel"):
+        attributable_pairs(energy_pairs, None)
+    del energy_pairs.obs["cell_line"]
+    with pytest.raises(KeyError, match="cell_line_key"):
+        attributable_pairs(energy_pairs, energy_model)

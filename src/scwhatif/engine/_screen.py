@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -269,9 +270,9 @@ def map_shards(
     def shards() -> Iterator[Any]:
         for start in starts:
             rows = slice(start, min(start + size, x.shape[0]))
-            yield delayed(work)(
-                start, read_rows(rows_of, rows), **{name: share(values, rows) for name, values in others.items()}
-            )
+            shared = {name: share(values, rows) for name, values in others.items()}
+            # bound, not passed: joblib puts large arguments on one Dask worker, and they would be lost with it
+            yield delayed(partial(work, start, read_rows(rows_of, rows), **shared))()
 
     return Parallel(n_jobs=n_jobs, return_as="generator")(shards())
 

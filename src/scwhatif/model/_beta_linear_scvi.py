@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-import torch
 from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
 from scvi.data.fields import (
     CategoricalJointObsField,
     CategoricalObsField,
@@ -19,22 +16,25 @@ from scvi.model.base import ArchesMixin, BaseMinifiedModeModelClass, RNASeqMixin
 
 from scwhatif import _validation
 from scwhatif._compat import StrictVarNamesMixin, minified_type, seeded
-from scwhatif.engine import RotationMethod, loading_rotation
-from scwhatif.metrics import ACTIVE_VARIANCE
+from scwhatif.model._backed_rows import RowManager
 from scwhatif.model._checks import check_settings, check_setup
 from scwhatif.model._decoding_mixin import DecodingMixin
+from scwhatif.model._latent_axes_mixin import LatentAxesMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module import BetaLinearVAE
+from scwhatif.train import SparseDataSplitter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
 
 class BetaLinearSCVI(
     StrictVarNamesMixin,
     DecodingMixin,
+    LatentAxesMixin,
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,
@@ -98,6 +98,7 @@ class BetaLinearSCVI(
     """
 
     _module_cls = BetaLinearVAE
+    _data_splitter_cls = SparseDataSplitter
     _LATENT_QZM_KEY = "wi_latent_qzm"
     _LATENT_QZV_KEY = "wi_latent_qzv"
     history_: dict[str, pd.DataFrame] | None
@@ -242,7 +243,7 @@ class BetaLinearSCVI(
         minified = minified_type(adata)
         if minified is not None:
             fields += cls._get_fields_for_adata_minification(minified)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager = RowManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
@@ -296,84 +297,6 @@ class BetaLinearSCVI(
             model.reference_categories_ = n_reference
             model.module.freeze_for_query(n_reference)
         return model
-
-    def rotate(self, method: RotationMethod | None = "varimax") -> None:
-        r"""Choose the axes the latent space is read in, after training and for free.
-
-        The decoder is linear and the prior N(0, I), so an orthogonal rotation of the latent code and of the loadings
-        changes neither what the model predicts nor its likelihood; the axes a fit lands on are an accident, and those
-        whose loadings have the simplest structure are easier to name. Everything the model returns afterwards is in
-        the new axes (latent representation, loadings, ``decode``, knockouts, mapped queries), and they are saved with
-        it. The posterior is factorised in the trained axes only: variances returned with ``return_dist=True`` are the
-        marginal ones. ``history["kl_z…"]`` stays that of the axes during training.
-
-        Parameters
-        ----------
-        method
-            ``"varimax"`` (few features per dimension), ``"quartimax"`` (few dimensions per feature) or ``"ica"`` (the
-            rotation nearest to independent components), all on the loadings of the active dimensions (variance of the
-            posterior means above 0.01); ``None`` returns to the trained axes.
-
-        Raises
-        ------
-        RuntimeError
-            The model has not been trained.
-        ValueError
-            The loadings are constrained to be non-negative, the data are minified (they keep codes in the present
-            axes), the model maps a query (which shares its reference's axes), or the method is not known.
-        """
-        self._check_if_trained(warn=False)
-        module = self.module
-        reason = None
-        if module.decoder.constraint == "nonnegative":
-            reason = "a rotation would make non-negative loadings negative; they need none to be read"
-        elif self.minified_data_type is not None:
-            reason = "the minified data keep codes in the present axes; rotate before minify_adata"
-        elif self.reference_categories_ is not None:
-            reason = "a query model shares its reference's axes; rotate the reference before load_query_data"
-        if reason is not None:
-            msg = f"Cannot rotate: {reason}."
-            raise ValueError(msg)
-        loadings = module.effective_loadings() @ module.rotation.T
-        covariance = module.rotation @ module.latent_covariance @ module.rotation.T
-        rotation = torch.eye(self.n_latent)
-        if method is not None:
-            active = (covariance.diagonal() > ACTIVE_VARIANCE).cpu().numpy()
-            rotation = torch.from_numpy(loading_rotation(loadings.cpu().numpy(), method, active=active)).float()
-        module.rotate(module.rotation.T @ rotation.to(module.device))
-        module.canonicalize()
-        self.rotation_ = method
-
-    def get_explained_share(self) -> pd.Series:
-        r"""Share of the decoded log-rate's variance that each latent dimension accounts for.
-
-        Dimension j contributes :math:`\mathrm{Var}(\mu_j)\sum_g (W_{gj} - \bar W_j)^2` (for a size factor or
-        continuous features without centring, since nothing is normalised away), divided by the total; the variance
-        is that of the posterior means over the training cells in the last epoch.
-
-        Returns
-        -------
-        Series indexed ``z0``, ``z1`` …, adding up to 1; descending after training.
-        """
-        share = self.module.explained_variance().cpu().numpy()
-        return pd.Series(share / share.sum(), index=self._latent_names(), name="explained_share")
-
-    def get_loadings(self) -> pd.DataFrame:
-        """Loadings: log fold change of each feature per unit of each latent dimension.
-
-        Counts with observed library size are normalised over genes, so a constant added to a column changes
-        nothing; columns are centred to remove it. Order and sign are those of the latent representation
-        (canonical after training).
-
-        Returns
-        -------
-        Features × latent dimensions ``z0``, ``z1`` …
-        """
-        loadings = self.module.effective_loadings().cpu().numpy()
-        return pd.DataFrame(loadings, index=pd.Index(self.get_var_names()), columns=self._latent_names())
-
-    def _latent_names(self) -> list[str]:
-        return [f"z{j}" for j in range(self.n_latent)]
 
     def _registered_fields(self) -> set[str]:
         registries = self.registry["field_registries"]

@@ -33,6 +33,7 @@ def check_energy_settings(settings: Mapping[str, Any], setup: Mapping[str, Any])
         ("embedding", ("piecewise", "periodic", "none")),
         ("temperature", ("scalar", "line")),
         ("sparsity", ("l1", "l2")),
+        ("decouple", ("correlation", "hsic")),
     ]:
         if settings[name] not in allowed:
             msg = f"{name}={settings[name]!r} is not one of {allowed}."
@@ -44,6 +45,10 @@ def check_energy_settings(settings: Mapping[str, Any], setup: Mapping[str, Any])
     for name, value in settings.items():
         if name.endswith("_weight") and not (np.isfinite(value) and value >= 0):
             msg = f"{name}={value} must be finite and not negative."
+            raise ValueError(msg)
+    for name in ("enhancer_length", "promoter_length"):
+        if settings[name] is not None and settings["backbone"] != "cnn":
+            msg = f"{name}={settings[name]} is of sequences, which backbone={settings['backbone']!r} does not read."
             raise ValueError(msg)
     bounds = settings["temperature_range"]
     if bounds is not None and not 0 < bounds[0] < bounds[1]:
@@ -118,6 +123,18 @@ def check_sequence(codes: np.ndarray, key: str) -> None:
         msg = (
             f"obsm[{key!r}] (sequence_key) holds codes from {codes.min()} to {codes.max()}; use 0 to 3 for A, C, G, T "
             "and 4 for any other letter."
+        )
+        raise ValueError(msg)
+
+
+def check_lengths(n_positions: int, key: str, enhancer_length: int, promoter_length: int) -> None:
+    """Raise unless sequences have the lengths that a model is for."""
+    if min(enhancer_length, promoter_length) < 1 or enhancer_length + promoter_length != n_positions:
+        msg = (
+            f"obsm[{key!r}] (sequence_key) holds {n_positions} positions, and the model is for "
+            f"enhancer_length={enhancer_length} and promoter_length={promoter_length}, "
+            f"{enhancer_length + promoter_length} together. Read the sequences with these lengths "
+            "(pp.add_pair_sequences), or make a model with those of the sequences."
         )
         raise ValueError(msg)
 

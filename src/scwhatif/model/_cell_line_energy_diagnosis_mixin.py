@@ -67,7 +67,7 @@ class CellLineEnergyDiagnosisMixin:
                 decoupling,
                 f"< {_DECOUPLING:g}",
                 decoupling > _DECOUPLING,
-                "the code of pairs repeats that of environments: raise corr_weight",
+                "the code of pairs repeats that of environments: raise corr_weight, or decouple='hsic'",
             ),
             (
                 "line_in_code",

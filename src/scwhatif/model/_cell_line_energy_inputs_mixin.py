@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from scwhatif._keys import Key
+from scwhatif.model._cell_line_energy_checks import check_lengths
 from scwhatif.model._cell_line_energy_normalizer import LineNormalizer
 from scwhatif.model._cell_line_energy_rows import EnergyRows, PairTable
 from scwhatif.model._cell_line_energy_trees import fit_trees
@@ -35,11 +37,24 @@ class CellLineEnergyInputsMixin:
     normalizer_: LineNormalizer | None
     trees_: Any
     _setup: Any
+    _n_columns: Any
 
     def _codes(self) -> tuple[dict[str, int], list[str]]:
         names = list(self.lines)
         names += sorted(set(self.adata.obs[self._setup["cell_line_key"]].astype(str)) - set(names))
         return {name: code for code, name in enumerate(names)}, names
+
+    def _sequence_lengths(self, enhancer: int | None, promoter: int | None) -> tuple[int, int]:
+        """Lengths as they are given, as written down beside the sequences, or half of all each."""
+        key, n_positions = self._setup["sequence_key"], self._n_columns("sequence")
+        written = {} if self.adata is None else self.adata.uns.get(key, {}).get(Key.uns.PARAMS, {})
+        if enhancer is None and promoter is None and "enhancer_length" in written:
+            enhancer, promoter = int(written["enhancer_length"]), int(written["promoter_length"])
+        if enhancer is None:
+            enhancer = n_positions // 2 if promoter is None else n_positions - promoter
+        promoter = n_positions - enhancer if promoter is None else promoter
+        check_lengths(n_positions, key, enhancer, promoter)
+        return enhancer, promoter
 
     def _prepare(self, table: PairTable, training: np.ndarray, seed: int | None) -> EnergyRows:
         """Fit what is fitted beside the network, and put all pairs into tensors."""

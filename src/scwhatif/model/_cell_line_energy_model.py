@@ -14,6 +14,7 @@ from scwhatif.model._cell_line_energy_checks import (
     warn_unreportable,
 )
 from scwhatif.model._cell_line_energy_diagnosis_mixin import CellLineEnergyDiagnosisMixin
+from scwhatif.model._cell_line_energy_evaluation_mixin import CellLineEnergyEvaluationMixin
 from scwhatif.model._cell_line_energy_inputs_mixin import CellLineEnergyInputsMixin, prior_shift
 from scwhatif.model._cell_line_energy_prediction_mixin import CellLineEnergyPredictionMixin
 from scwhatif.model._cell_line_energy_rows import EpisodeSplitter, read_pairs, split_pairs
@@ -41,6 +42,7 @@ _STEPS, _EPOCHS = 500, (6, 30)
 
 class CellLineEnergyModel(
     CellLineEnergyPredictionMixin,
+    CellLineEnergyEvaluationMixin,
     CellLineEnergyDiagnosisMixin,
     CellLineEnergyInputsMixin,
     CellLineEnergySetupMixin,
@@ -94,6 +96,9 @@ class CellLineEnergyModel(
         Initial weights of the auxiliary losses; they grow by 0.01 per epoch up to twice that. The method as published
         has 0.1, 0.1, 0.05, 0.01 and 0.05. They are off because none has been shown to help in an unseen line; see the
         user guide.
+    decouple
+        What ``corr_weight`` weighs: ``"correlation"`` between the dimensions of the two codes, or ``"hsic"``, a kernel
+        measure that is not blind to what lies beyond a straight line.
     sparsity, t_l2
         ``"l1"`` or ``"l2"``; weight of the squared distance of :math:`T` from 1.
     contrast_temperature, contrast_within_weight
@@ -106,6 +111,9 @@ class CellLineEnergyModel(
         Whether the score is trained through the energy, as published. By default it is trained as if there were none,
         and the scalar or linear energy on top of it, because neither can improve the order of the pairs of a line.
         Where the numbers of the energy are wanted (:meth:`get_energies`), train jointly.
+    enhancer_length, promoter_length
+        Positions of the enhancer and of the promoter in the sequences (``backbone="cnn"``). By default those that
+        :func:`scwhatif.pp.add_pair_sequences` has written down, otherwise half of all each.
     lines
         Cell lines known to adversary and prototypes; those of ``adata`` by default.
     seed
@@ -123,6 +131,8 @@ class CellLineEnergyModel(
     """
 
     _module_cls = CellLineEnergyModule
+    # the energy is switched off in the warm-up
+    _ddp_strategy = "ddp_find_unused_parameters_true"
     _training_plan_cls = EnergyTrainingPlan
     _data_splitter_cls = EpisodeSplitter
 
@@ -154,6 +164,7 @@ class CellLineEnergyModel(
         contrast_weight: float = 0.0,
         sparsity_weight: float = 0.0,
         prototype_weight: float = 0.0,
+        decouple: Literal["correlation", "hsic"] = "correlation",
         sparsity: Literal["l1", "l2"] = "l1",
         t_l2: float = 0.0,
         contrast_temperature: float = 0.1,
@@ -161,6 +172,8 @@ class CellLineEnergyModel(
         adversary_given_label: bool = False,
         support_in_loss: bool = False,
         joint: bool = False,
+        enhancer_length: int | None = None,
+        promoter_length: int | None = None,
         lines: Sequence[str] | None = None,
         seed: int | None = 42,
     ) -> None:
@@ -172,6 +185,9 @@ class CellLineEnergyModel(
         lines = mapping if lines is None else [str(line) for line in lines]
         self.lines = list(lines)
         self.backbone, self.input_norm = backbone, input_norm
+        if backbone == "cnn":
+            # saved with the model too, because data to come need not tell
+            enhancer_length, promoter_length = self._sequence_lengths(enhancer_length, promoter_length)
         self.trees_weight = trees_weight if backbone == "mlp" else 0.0
         environment = self._setup["environment_key"]
         n_environment_features = self._n_columns("environment") if environment else self.summary_stats.n_vars
@@ -204,6 +220,7 @@ class CellLineEnergyModel(
                     "sparsity": sparsity_weight,
                     "prototype": prototype_weight,
                 },
+                decouple=decouple,
                 sparsity=sparsity,
                 t_l2=t_l2,
                 contrast_temperature=contrast_temperature,
@@ -211,6 +228,8 @@ class CellLineEnergyModel(
                 adversary_given_label=adversary_given_label,
                 support_in_loss=support_in_loss,
                 joint=joint,
+                enhancer_length=enhancer_length,
+                promoter_length=promoter_length,
             )
         self.threshold_ = self.threshold_balanced_ = 0.5
         self.prior_shift_ = 0.0
@@ -277,13 +296,10 @@ class CellLineEnergyModel(
         ------
         ValueError
             There is no label, no positive or no negative, a line has too few pairs for a support set, a loss that
-            compares lines has only one, the split is none, or several processes are asked for.
+            compares lines has only one, or the split is none.
         TrainingDivergedError
             The loss stopped being a number.
         """
-        if "ddp" in str(kwargs.get("strategy", "")):
-            msg = "CellLineEnergyModel trains in one process: episodes and early stopping see all cell lines."
-            raise ValueError(msg)
         table = read_pairs(self.adata, self._setup, self.backbone)
         parts = split_pairs(table, train_size, external_indexing, seed)
         compared = [f"{n}_weight" for n in ("adversary", "contrast") if self.module.weights[n]]
@@ -317,6 +333,8 @@ class CellLineEnergyModel(
             gradient_clip_val=gradient_clip_val,
             seed=seed,
             plan_kwargs=plan,
+            # episodes are dealt to the processes by their sampler, and validation pairs are read by all of them
+            use_distributed_sampler=False,
             datasplitter_kwargs={
                 "rows": rows,
                 "external_indexing": parts,

@@ -214,8 +214,13 @@ class EpisodeSplitter(DataSplitter):
         """Episodes of training rows."""
         index = np.asarray(self.train_idx, dtype=np.int64)
         lines, labels = (self.rows.tensors[key].numpy()[index] for key in (LINE_KEY, LABEL_KEY))
-        sampler = _Positions(EpisodeSampler(lines, labels, **self.episodes), index)
-        return DataLoader(self.rows, sampler=sampler, batch_size=None)
+        sampler = EpisodeSampler(lines, labels, **self.episodes)
+        trainer = self.trainer
+        # a fit that goes on from a checkpoint deals what it would have dealt
+        for _ in range(trainer.current_epoch if trainer else 0):
+            list(sampler)
+        rank, n_ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return DataLoader(self.rows, sampler=_Positions(sampler, index, rank, n_ranks), batch_size=None)
 
     def val_dataloader(self) -> DataLoader | None:
         """Validation rows."""
@@ -248,14 +253,19 @@ class EpisodeSplitter(DataSplitter):
 
 
 class _Positions:
-    """Episodes of training rows as positions among all rows."""
+    """Episodes of training rows as positions among all rows; every process takes the next one in turn."""
 
-    def __init__(self, sampler: EpisodeSampler, index: np.ndarray) -> None:
+    def __init__(self, sampler: EpisodeSampler, index: np.ndarray, rank: int = 0, n_ranks: int = 1) -> None:
         self.sampler, self.index = sampler, index
+        self.rank, self.n_ranks = rank, n_ranks
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        # the same number in every process, or one would wait for the others for ever
+        return max(len(self.sampler) // self.n_ranks, 1)
 
     def __iter__(self) -> Any:
-        for episode in self.sampler:
+        # all processes deal all episodes, whose order is that of the seed
+        dealt = list(self.sampler)
+        for turn in range(len(self)):
+            episode = dealt[(turn * self.n_ranks + self.rank) % len(dealt)]
             yield Episode(self.index[episode.rows], episode.group, episode.support)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -11,7 +10,10 @@ from scvi.distributions import NegativeBinomial, Normal, Poisson, ZeroInflatedNe
 from scvi.module.base import BaseMinifiedModeModuleClass, LossOutput, auto_move_data
 from torch import nn
 
+from scwhatif.module._latent_axes_mixin import LatentAxesMixin
+from scwhatif.module._moment_start_mixin import MomentStartMixin
 from scwhatif.module._posterior_sampling_mixin import PosteriorSamplingMixin
+from scwhatif.module._query_freezing_mixin import QueryFreezingMixin
 from scwhatif.nn import (
     GaussianEncoder,
     LinearDecoder,
@@ -19,6 +21,7 @@ from scwhatif.nn import (
     beta_kl,
     capacity_kl,
     gaussian_kl,
+    linear_count_log_likelihood,
     negative_binomial_log_likelihood,
     poisson_log_likelihood,
     total_correlation,
@@ -34,10 +37,10 @@ Dispersion = Literal["gene", "gene-batch", "unit"]
 Objective = Literal["kl", "total_correlation", "capacity"]
 DecoderKind = Literal["linear", "nonnegative"]
 
-_PRIOR_COUNTS = 5.0
 
-
-class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
+class BetaLinearVAE(
+    LatentAxesMixin, MomentStartMixin, QueryFreezingMixin, PosteriorSamplingMixin, BaseMinifiedModeModuleClass
+):
     """Variational autoencoder with a truly linear decoder; see :class:`scwhatif.model.BetaLinearSCVI`.
 
     Parameters
@@ -135,116 +138,6 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         """Whether the likelihood is one of counts."""
         return self.gene_likelihood != "normal"
 
-    @torch.no_grad()
-    def initialize(
-        self, total: torch.Tensor, total_square: torch.Tensor, exposure: torch.Tensor, n_obs: torch.Tensor
-    ) -> None:
-        """Start bias and batch effects (and for continuous features the scaling) at the training data's moments.
-
-        The batch effects then need not be learned step by step while the latent space picks them up instead.
-
-        Parameters
-        ----------
-        total, total_square
-            Sum and sum of squares of each feature over the training cells of each batch, ``(n_batch, n_input)``.
-        exposure
-            Sum of library sizes or size factors, ``(n_batch, 1)``.
-        n_obs
-            Number of training cells, ``(n_batch, 1)``.
-        """
-        if self.is_count_model:
-            overall = total.sum(0).clamp(min=0.5) / exposure.sum()
-            bias = overall.log()
-            # shrunk towards the overall profile, as if every batch had seen a few counts of each gene in it
-            per_batch = (total + _PRIOR_COUNTS * overall / overall.mean()).log() - exposure.clamp(min=1e-12).log()
-        else:
-            bias = total.sum(0) / n_obs.sum()
-            var = (total_square.sum(0) / n_obs.sum() - bias.square()).clamp(min=0)
-            # a constant feature carries nothing: leave its scale alone instead of dividing by zero
-            std = torch.where(var > 0, var, torch.ones_like(var)).sqrt()
-            per_batch = total / n_obs.clamp(min=1)
-            self.input_mean.copy_(bias)
-            self.input_std.copy_(std)
-            if self.dispersion != "unit":
-                self.log_dispersion.copy_((2 * std.log()).expand_as(self.log_dispersion))
-        self.decoder.bias.copy_(bias)
-        self.covariates.tables[0].copy_(torch.where(n_obs > 0, per_batch - bias, torch.zeros_like(per_batch)))
-        self.initialized.fill_(value=True)
-
-    @torch.no_grad()
-    def effective_loadings(self) -> torch.Tensor:
-        """Loadings, centred per dimension where normalisation over genes makes a constant meaningless.
-
-        Returns
-        -------
-        ``(n_input, n_latent)``.
-        """
-        loadings = self.decoder.loadings
-        normalised = self.is_count_model and not self.use_size_factor
-        return loadings - loadings.mean(0) if normalised else loadings.clone()
-
-    def explained_variance(self) -> torch.Tensor:
-        """Variance of the log-rate, summed over features, that each latent dimension accounts for.
-
-        Returns
-        -------
-        ``(n_latent,)``.
-        """
-        return self.latent_covariance.diagonal() * self.effective_loadings().square().sum(0)
-
-    def canonicalize(self) -> torch.Tensor:
-        """Order dimensions by explained variance and make their largest loadings positive.
-
-        Returns
-        -------
-        The order: new dimension j was dimension ``order[j]``.
-        """
-        order = torch.argsort(self.explained_variance(), descending=True, stable=True)
-        skew = self.effective_loadings()[:, order].pow(3).sum(0)
-        sign = torch.where((skew < 0) & (self.decoder.constraint == "linear"), -1.0, 1.0)
-        self.rotate(torch.eye(self.n_latent, device=order.device)[:, order] * sign)
-        return order
-
-    def freeze_for_query(self, n_reference: Sequence[int]) -> None:
-        """Freeze everything but the effects of categories beyond the reference's.
-
-        Parameters
-        ----------
-        n_reference
-            Number of reference categories of the batch and of each further categorical covariate.
-        """
-        for parameter in self.parameters():
-            parameter.requires_grad = False
-        tables = [*zip(self.covariates.tables, n_reference, strict=True)]
-        if self.encode_covariates:
-            tables += zip(self.z_encoder.covariates.tables, n_reference, strict=True)
-        if self.dispersion == "gene-batch" and self.gene_likelihood != "poisson":
-            tables.append((self.log_dispersion, n_reference[0]))
-        for table, n_frozen in tables:
-            table.requires_grad = True
-            table.register_hook(partial(_without_first_rows, n_frozen))
-
-    def on_load(self, model: Any, **kwargs: Any) -> None:
-        """Restore the freezing of a saved query model (called by scvi-tools)."""
-        if model.reference_categories_ is not None:
-            self.freeze_for_query(model.reference_categories_)
-
-    @torch.no_grad()
-    def rotate(self, rotation: torch.Tensor) -> None:
-        """Read the latent code in other axes, leaving the model's distribution unchanged.
-
-        Parameters
-        ----------
-        rotation
-            Orthogonal ``(n_latent, n_latent)``; its columns are the new axes in terms of the present ones. With
-            non-negative loadings it must be a permutation.
-        """
-        for decoder in (self.decoder, getattr(self, "zero_decoder", None)):
-            if decoder is not None:
-                decoder.weight.copy_(decoder.weight @ rotation)
-        self.rotation.copy_(self.rotation @ rotation)
-        self.latent_covariance.copy_(rotation.T @ self.latent_covariance @ rotation)
-
     def transform_input(self, x: torch.Tensor) -> torch.Tensor:
         """What the encoder sees: ``log1p`` of counts, standardised continuous features.
 
@@ -257,7 +150,7 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         -------
         Same shape.
         """
-        return torch.log1p(x) if self.is_count_model else (x - self.input_mean) / self.input_std
+        return torch.log1p(x) if self.is_count_model else (_dense(x) - self.input_mean) / self.input_std
 
     def _get_inference_input(
         self, tensors: dict[str, torch.Tensor], *, full_forward_pass: bool = False
@@ -290,7 +183,7 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         categorical = _categorical(batch_index, cat_covs) if self.encode_covariates else ()
         continuous = cont_covs if self.encode_covariates else None
         mean, var = self.z_encoder(self.transform_input(x), categorical, continuous)
-        library = x.sum(-1, keepdim=True).log() if self.is_count_model else torch.zeros_like(mean[:, :1])
+        library = _dense(x.sum(-1, keepdim=True)).log() if self.is_count_model else torch.zeros_like(mean[:, :1])
         return _posterior(RotatedNormal.from_axes(mean, var, self.rotation), library, n_samples) | {"axes": (mean, var)}
 
     @auto_move_data
@@ -302,11 +195,12 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
 
     def _get_generative_input(
         self, tensors: dict[str, torch.Tensor], inference_outputs: dict[str, Any]
-    ) -> dict[str, torch.Tensor | None]:
+    ) -> dict[str, Any]:
         return {
             "z": inference_outputs["z"],
             "library": inference_outputs["library"],
             "size_factor": tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY),
+            "fused": self._is_fused(inference_outputs["z"]),
             **self._covariate_tensors(tensors),
         }
 
@@ -320,6 +214,8 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         cont_covs: torch.Tensor | None = None,
         size_factor: torch.Tensor | None = None,
         transform_batch: int | None = None,
+        *,
+        fused: bool = False,
     ) -> dict[str, Any]:
         """Decode latent codes.
 
@@ -337,13 +233,31 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
             ``(n_cells, 1)``, used instead of ``library`` if the module was built so.
         transform_batch
             Decode every cell as if from this batch.
+        fused
+            Whether to leave decoding to the likelihood, which then does both in one go.
 
         Returns
         -------
         ``px`` and ``pz`` distributions, and what the exact likelihoods need: ``log_rate`` and ``zero_logits``.
+        If ``fused``, ``px`` is ``None``, and ``"fused"`` holds the arguments of
+        :func:`scwhatif.nn.linear_count_log_likelihood`.
         """
         if transform_batch is not None:
             batch_index = torch.full_like(batch_index, transform_batch)
+        pz = torch.distributions.Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False)
+        if fused:
+            constant, design, effects = self.covariates.linear_form(_categorical(batch_index, cat_covs), cont_covs)
+            inputs = {
+                "z": z,
+                "weight": self.decoder.loadings,
+                "bias": self.decoder.bias + constant,
+                "log_scale": size_factor.log() if self.use_size_factor else library,  # type: ignore[union-attr]
+                "design": design,
+                "effects": effects,
+                "theta": self._dispersion(batch_index),
+                "normalize": not self.use_size_factor,
+            }
+            return {"px": None, "pl": None, "pz": pz, "fused": inputs}
         effect = self.covariates(_categorical(batch_index, cat_covs), cont_covs)
         log_rate = self.decoder(z) + effect
         dispersion = self._dispersion(batch_index)
@@ -371,8 +285,12 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
                 px = ZeroInflatedNegativeBinomial(
                     mu=mu, theta=dispersion, zi_logits=zero_logits, scale=scale, validate_args=False
                 )
-        pz = torch.distributions.Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False)
         return {"px": px, "pl": None, "pz": pz, "log_rate": log_rate, "theta": dispersion, "zero_logits": zero_logits}
+
+    def _is_fused(self, z: torch.Tensor) -> bool:
+        # all else decodes first: other likelihoods and devices, and evaluation
+        per_gene = self.gene_likelihood == "poisson" or (self.gene_likelihood == "nb" and self.dispersion == "gene")
+        return self.training and per_gene and z.dim() == 2 and z.device.type == "cpu"
 
     def _dispersion(self, batch_index: torch.Tensor) -> torch.Tensor | None:
         if self.gene_likelihood == "poisson" or self.dispersion == "unit":
@@ -388,14 +306,15 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         Parameters
         ----------
         x
-            Features, ``(n_cells, n_input)``.
+            Features, ``(n_cells, n_input)``, dense or CSR.
         generative_outputs
-            What :meth:`generative` returned.
+            What :meth:`generative` returned, not fused.
 
         Returns
         -------
         ``(n_cells,)``, or ``(n_samples, n_cells)``.
         """
+        x = _dense(x)
         log_rate, theta = generative_outputs["log_rate"], generative_outputs["theta"]
         if self.gene_likelihood == "nb":
             return negative_binomial_log_likelihood(x, log_rate, theta)
@@ -429,7 +348,13 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
         Loss output whose ``reconstruction_loss`` and ``kl_local`` are unweighted, so that they add up to the true
         negative ELBO; ``extra_metrics`` holds the ``objective`` at full weight and the KL per dimension, ``kl_z``.
         """
-        reconstruction = -self.log_likelihood(tensors[REGISTRY_KEYS.X_KEY], generative_outputs)
+        x = tensors[REGISTRY_KEYS.X_KEY]
+        if "fused" in generative_outputs:
+            total, log_likelihood = linear_count_log_likelihood(x, **generative_outputs["fused"])
+        else:
+            log_likelihood = self.log_likelihood(x, generative_outputs)
+            total = log_likelihood.sum()
+        reconstruction, fit = -log_likelihood, -total / len(x)
         # in the axes of training the posterior is factorised, so the KL adds up over them
         mean, var = inference_outputs["axes"]
         kl = gaussian_kl(mean, var)
@@ -446,11 +371,11 @@ class BetaLinearVAE(PosteriorSamplingMixin, BaseMinifiedModeModuleClass):
             weighted = kl_weight * penalty
         qz = inference_outputs["qz"]
         return LossOutput(
-            loss=reconstruction.mean() + weighted,
+            loss=fit + weighted,
             reconstruction_loss=reconstruction,
             kl_local=kl.sum(-1),
             extra_metrics={
-                "objective": (reconstruction.mean() + penalty).detach(),
+                "objective": (fit + penalty).detach(),
                 "kl_z": gaussian_kl(qz.mean, qz.variance).mean(0).detach(),
             },
         )
@@ -460,10 +385,8 @@ def _categorical(batch_index: torch.Tensor, cat_covs: torch.Tensor | None) -> tu
     return (batch_index,) if cat_covs is None else (batch_index, *torch.split(cat_covs, 1, dim=1))
 
 
-def _without_first_rows(n: int, gradient: torch.Tensor) -> torch.Tensor:
-    gradient = gradient.clone()
-    gradient[:n] = 0
-    return gradient
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    return x.to_dense() if x.layout is torch.sparse_csr else x
 
 
 def _posterior(qz: RotatedNormal, library: torch.Tensor, n_samples: int) -> dict[str, Any]:

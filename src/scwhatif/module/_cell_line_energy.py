@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from scwhatif.module._energy_losses_mixin import AUXILIARY, EnergyLossesMixin
 from scwhatif.nn import (
     EnergyInteraction,
     ImmaxLoss,
@@ -16,10 +16,6 @@ from scwhatif.nn import (
     PairEncoder,
     Prototypes,
     SequenceEncoder,
-    cell_line_contrast,
-    cross_correlation,
-    gradient_reversal,
-    latent_sparsity,
 )
 
 if TYPE_CHECKING:
@@ -35,12 +31,11 @@ SEQUENCE_KEY = "sequence"
 LINE_KEY, LABEL_KEY = "cell_line", "label"
 GROUP_KEY, SUPPORT_KEY = "group", "support"
 
-AUXILIARY = ("corr", "adversary", "contrast", "sparsity", "prototype")
 # standardised raw features beyond this say "far away" and nothing more
 _FAR = 8.0
 
 
-class CellLineEnergyModule(BaseModuleClass):
+class CellLineEnergyModule(EnergyLossesMixin, BaseModuleClass):
     r"""Score of pairs, energy of cell lines, and their interaction; see :class:`scwhatif.model.CellLineEnergyModel`.
 
     A batch holds rows of several cell lines. ``"group"`` says which rows belong together, and the rows marked in
@@ -68,6 +63,9 @@ class CellLineEnergyModule(BaseModuleClass):
         Margin of the positives with ``loss="fixed"``.
     weights
         Weight of each auxiliary loss; those missing are 0.
+    decouple
+        What ``"corr"`` is the weight of: ``"correlation"`` (:func:`scwhatif.nn.cross_correlation`) or ``"hsic"``
+        (:func:`scwhatif.nn.hsic`).
     sparsity
         ``"l1"`` or ``"l2"``.
     t_l2
@@ -81,6 +79,8 @@ class CellLineEnergyModule(BaseModuleClass):
     joint
         Whether the score is trained through the energy. Otherwise it is trained as if there were none, and the energy
         on top of it. ``"channels"`` and ``"none"`` are always joint.
+    enhancer_length, promoter_length
+        As in :class:`scwhatif.nn.SequenceEncoder`.
     """
 
     feature_mean: torch.Tensor
@@ -110,6 +110,7 @@ class CellLineEnergyModule(BaseModuleClass):
         loss: Literal["bce", "theory", "adaptive", "fixed"] = "bce",
         rho_positive: float = 1.0,
         weights: Mapping[str, float] | None = None,
+        decouple: Literal["correlation", "hsic"] = "correlation",
         sparsity: Literal["l1", "l2"] = "l1",
         t_l2: float = 0.0,
         contrast_temperature: float = 0.1,
@@ -117,11 +118,15 @@ class CellLineEnergyModule(BaseModuleClass):
         adversary_given_label: bool = False,
         support_in_loss: bool = False,
         joint: bool = True,
+        enhancer_length: int | None = None,
+        promoter_length: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.weights = {name: float((weights or {}).get(name, 0.0)) for name in AUXILIARY}
-        self.sparsity, self.t_l2 = sparsity, t_l2
+        self.decouple: Literal["correlation", "hsic"] = decouple
+        self.sparsity: Literal["l1", "l2"] = sparsity
+        self.t_l2 = t_l2
         self.contrast_temperature, self.contrast_within_weight = contrast_temperature, contrast_within_weight
         self.adversary_given_label = adversary_given_label
         self.support_in_loss = support_in_loss
@@ -142,7 +147,12 @@ class CellLineEnergyModule(BaseModuleClass):
                 n_bins=n_bins,
             )
         elif backbone == "cnn":
-            self.encoder = SequenceEncoder(n_latent, dropout_rate=dropout_rate)
+            self.encoder = SequenceEncoder(
+                n_latent,
+                enhancer_length=enhancer_length,
+                promoter_length=promoter_length,
+                dropout_rate=dropout_rate,
+            )
         else:
             self.encoder = nn.Sequential(
                 nn.LayerNorm(n_features), nn.Dropout(dropout_rate), nn.Linear(n_features, n_latent), nn.ReLU()
@@ -353,7 +363,14 @@ class CellLineEnergyModule(BaseModuleClass):
         task = self.task_loss(logit[asked], label[asked])
         if self.immax is not None and self.training:
             self.immax.update(logit[asked], label[asked], inference_outputs["z"][asked])
-        parts = self._auxiliary(tensors, inference_outputs, weights)
+        parts = self.auxiliary_losses(
+            inference_outputs["z"],
+            inference_outputs["e"],
+            tensors[LINE_KEY],
+            label,
+            tensors.get(SUPPORT_KEY, torch.zeros_like(label, dtype=torch.bool)),
+            weights=weights,
+        )
         total = task
         if not self.joint:
             total = total + self.task_loss(generative_outputs["score"].sum(-1)[asked], label[asked])
@@ -365,66 +382,3 @@ class CellLineEnergyModule(BaseModuleClass):
         return LossOutput(
             loss=total, n_obs_minibatch=max(int(asked.sum()), 1), extra_metrics={"task_loss": task.detach(), **metrics}
         )
-
-    def task_loss(self, logit: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Mean loss of logits.
-
-        Parameters
-        ----------
-        logit, label
-            Logits and labels (0 or 1), ``(n_rows,)``.
-
-        Returns
-        -------
-        Scalar; 0 for no rows.
-        """
-        if self.immax is not None:
-            return self.immax(logit, label)
-        return binary_cross_entropy_with_logits(logit, label) if len(logit) else logit.sum()
-
-    def probability(self, logit: torch.Tensor) -> torch.Tensor:
-        """Probability that belongs to a logit under the loss the module was trained with.
-
-        Parameters
-        ----------
-        logit
-            Logits, any shape.
-
-        Returns
-        -------
-        Probabilities, same shape.
-        """
-        return torch.sigmoid(logit) if self.immax is None else self.immax.probability(logit)
-
-    def _auxiliary(
-        self, tensors: dict[str, torch.Tensor], outputs: dict[str, Any], weights: Mapping[str, float]
-    ) -> dict[str, torch.Tensor]:
-        z, e, lines = outputs["z"], outputs["e"], tensors[LINE_KEY]
-        parts: dict[str, torch.Tensor] = {}
-        if weights["corr"]:
-            parts["corr"] = cross_correlation(z, e)
-        if weights["adversary"]:
-            parts["adversary"] = self._adversary(z, lines, tensors[LABEL_KEY], weights["adversary"])
-        if weights["contrast"]:
-            parts["contrast"] = cell_line_contrast(e, lines, temperature=self.contrast_temperature)
-            if self.contrast_within_weight:
-                # support rows keep their labels to themselves here too
-                label = tensors[LABEL_KEY].nan_to_num(-1.0).long().masked_fill(tensors[SUPPORT_KEY], -1)
-                within = cell_line_contrast(e, lines, temperature=self.contrast_temperature, groups=label)
-                parts["contrast"] = parts["contrast"] + self.contrast_within_weight * within
-        if weights["sparsity"]:
-            parts["sparsity"] = latent_sparsity(z, kind=self.sparsity)
-            if e is not None:
-                parts["sparsity"] = parts["sparsity"] + latent_sparsity(e, kind=self.sparsity)
-        if weights["prototype"] and self.prototypes is not None:
-            parts["prototype"] = self.prototypes(e, lines)
-        return parts
-
-    def _adversary(self, z: torch.Tensor, lines: torch.Tensor, label: torch.Tensor, weight: float) -> torch.Tensor:
-        given = gradient_reversal(z, self.reversal * weight)
-        if self.adversary_given_label:
-            known = torch.stack([label == 0, label == 1], dim=1).to(given)
-            given = torch.cat([given, known], dim=1)
-        counts = torch.bincount(lines, minlength=self.n_lines)
-        balance = torch.where(counts > 0, len(lines) / counts.clamp(min=1), torch.zeros_like(counts))
-        return cross_entropy(self.adversary(given), lines, weight=balance.to(given))

@@ -13,12 +13,15 @@ from scwhatif.nn._covariate_effects import CovariateEffects
 from scwhatif.nn._cross_correlation import cross_correlation, unbiased_cross_correlation
 from scwhatif.nn._driver_encoder import DriverEncoder
 from scwhatif.nn._energy_interaction import EnergyInteraction
+from scwhatif.nn._feature_linear import FeatureLinear
 from scwhatif.nn._gaussian_encoder import GaussianEncoder
 from scwhatif.nn._gradient_reversal import gradient_reversal, reversal_schedule
+from scwhatif.nn._hsic import hsic
 from scwhatif.nn._immax import ImmaxLoss, immax_probability
 from scwhatif.nn._latent_penalty import beta_kl, capacity_kl, gaussian_kl, total_correlation
 from scwhatif.nn._latent_sparsity import latent_sparsity
 from scwhatif.nn._layer_evidence import LayerEvidence, fit_layer_evidence
+from scwhatif.nn._linear_count_likelihood import linear_count_log_likelihood
 from scwhatif.nn._linear_decoder import LinearDecoder
 from scwhatif.nn._masked_likelihood import MaskedLikelihood
 from scwhatif.nn._numerical_embedding import NumericalEmbedding
@@ -35,6 +38,7 @@ __all__ = [
     "CovariateEffects",
     "DriverEncoder",
     "EnergyInteraction",
+    "FeatureLinear",
     "GaussianEncoder",
     "ImmaxLoss",
     "LayerEvidence",
@@ -58,8 +62,10 @@ __all__ = [
     "fit_layer_evidence",
     "gaussian_kl",
     "gradient_reversal",
+    "hsic",
     "immax_probability",
     "latent_sparsity",
+    "linear_count_log_likelihood",
     "negative_binomial_log_likelihood",
     "poisson_log_likelihood",
     "prediction_moments",

@@ -52,3 +52,34 @@ class CovariateEffects(nn.Module):
         if self.slopes is not None and continuous is not None:
             effect = effect + continuous @ self.slopes
         return effect
+
+    def linear_form(
+        self, categorical: Sequence[torch.Tensor], continuous: torch.Tensor | None
+    ) -> tuple[torch.Tensor | float, torch.Tensor | None, torch.Tensor | None]:
+        """The effects as a constant and a matrix product.
+
+        Parameters
+        ----------
+        categorical, continuous
+            As :meth:`forward` takes them.
+
+        Returns
+        -------
+        What all cells have in common, ``(n_output,)`` or 0, the design ``(n_cells, n_effects)`` and the effects
+        ``(n_effects, n_output)``: the constant plus the product of the two is what :meth:`forward` returns. The last
+        two are ``None`` where there is nothing beyond the constant.
+        """
+        constant: torch.Tensor | float = 0.0
+        design, effects = [], []
+        for table, index in zip(self.tables, categorical, strict=True):
+            if len(table) == 1:
+                constant = constant + table[0]
+            else:
+                design.append(torch.nn.functional.one_hot(index.squeeze(-1).long(), len(table)).to(table.dtype))
+                effects.append(table)
+        if self.slopes is not None and continuous is not None:
+            design.append(continuous)
+            effects.append(self.slopes)
+        if not design:
+            return constant, None, None
+        return constant, torch.cat(design, dim=1), torch.cat(effects)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from scwhatif.nn._covariate_effects import CovariateEffects
+from scwhatif.nn._feature_linear import FeatureLinear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ class GaussianEncoder(nn.Module):
         n_continuous: int = 0,
     ) -> None:
         super().__init__()
-        self.first = nn.Linear(n_input, n_hidden)
+        self.first = FeatureLinear(n_input, n_hidden)
         self.covariates = CovariateEffects(n_categories, n_continuous, n_hidden)
         hidden: list[nn.Module] = []
         for layer in range(n_layers):
@@ -67,7 +68,7 @@ class GaussianEncoder(nn.Module):
         Parameters
         ----------
         x
-            Features, ``(n_cells, n_input)``.
+            Features, ``(n_cells, n_input)``, dense or CSR.
         categorical, continuous
             Covariates as :class:`CovariateEffects` takes them.
 

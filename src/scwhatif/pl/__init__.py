@@ -20,6 +20,7 @@ from scwhatif.pl._latent_ridge import latent_ridge
 from scwhatif.pl._latent_usage import latent_usage
 from scwhatif.pl._loadings import loadings
 from scwhatif.pl._master_regulators import master_regulators
+from scwhatif.pl._pair_attribution import pair_attribution
 from scwhatif.pl._profile_overlay import profile_overlay
 from scwhatif.pl._pseudo_profiles import pseudo_profiles
 from scwhatif.pl._ptm_dependency import ptm_dependency
@@ -52,6 +53,7 @@ __all__ = [
     "latent_usage",
     "loadings",
     "master_regulators",
+    "pair_attribution",
     "profile_overlay",
     "pseudo_profiles",
     "ptm_dependency",

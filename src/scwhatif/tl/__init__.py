@@ -21,6 +21,7 @@ from scwhatif.tl._latent_usage import latent_usage
 from scwhatif.tl._loadings import loadings
 from scwhatif.tl._master_regulators import master_regulators
 from scwhatif.tl._matched_gene_sets import matched_gene_sets
+from scwhatif.tl._pair_attribution import pair_attribution
 from scwhatif.tl._perturb import perturb
 from scwhatif.tl._place import place
 from scwhatif.tl._project_shift import project_shift
@@ -56,6 +57,7 @@ __all__ = [
     "loadings",
     "master_regulators",
     "matched_gene_sets",
+    "pair_attribution",
     "perturb",
     "place",
     "project_shift",

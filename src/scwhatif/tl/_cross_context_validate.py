@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def cross_context_validate(
         ``calibration_intercept``; ``validation_aupr``, the mean over validation lines.
     ``uns[key_added]["summary"]`` : DataFrame
         Per ``method`` and ``score``: ``mean`` over lines × folds, its interval ``low`` to ``high``
-        (:func:`scwhatif.metrics.nadeau_bengio_interval`), ``sd``, ``n``.
+        (:func:`scwhatif.metrics.nadeau_bengio_interval`, clipped to the range of the score), ``sd``, ``n``.
     ``uns[key_added]["differences"]`` : DataFrame
         Per ``method``, ``reference`` and ``score``: ``mean`` of the paired difference over lines × folds, ``low``,
         ``high``, ``sd``, ``n``, ``share_better``.
@@ -363,4 +364,5 @@ def _run(
 
     from scwhatif.tl._context_fit import fit_context
 
-    return list(Parallel(n_jobs=n_jobs)(delayed(fit_context)(data, fit, split) for split in splits))
+    # bound, not passed: joblib puts large arguments on one Dask worker, and they would be lost with it
+    return list(Parallel(n_jobs=n_jobs)(delayed(partial(fit_context, data, fit, split))() for split in splits))

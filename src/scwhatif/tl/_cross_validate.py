@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -305,6 +306,8 @@ def _run(
 
     # a generator, so that the bar moves as folds come in
     running = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(run_fold)(data, fit, directory, name) for fit, name in zip(fits, names, strict=True)
+        # bound, not passed: joblib puts large arguments on one Dask worker, and they would be lost with it
+        delayed(partial(run_fold, data, fit, directory, name))()
+        for fit, name in zip(fits, names, strict=True)
     )
     return [row for rows in track(running, description="Folds", disable=not progress, total=len(fits)) for row in rows]

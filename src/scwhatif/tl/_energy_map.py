@@ -126,7 +126,7 @@ def energy_map(
 
 
 def _lines(pairs: ContextPairs, draws: pd.DataFrame, n_support: int | None) -> pd.DataFrame:
-    from scwhatif.model._cell_line_energy_prediction_mixin import DEFAULT_SUPPORT
+    from scwhatif.model._cell_line_energy_evaluation_mixin import DEFAULT_SUPPORT
 
     n_pairs = np.array([(pairs.lines == name).sum() for name in pairs.names])
     table = pd.DataFrame(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from scipy.special import logit
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif.tl._context_model import INTERVAL, context_pairs
+from scwhatif.tl._context_model import INTERVAL, context_pairs, pair_positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,19 +117,19 @@ def swap_context(
     """
     pairs = context_pairs(adata, model, n_draws=n_draws)
     lines = _wanted(to, pairs.names)
-    rows = _positions(indices, adata.n_obs)
+    rows = pair_positions(indices, adata.n_obs)
     threshold = float(model.threshold_) if threshold is None else threshold
     if not 0 <= threshold <= 1:
         msg = f"threshold={threshold} must be a probability."
         raise ValueError(msg)
 
     asked: dict[str, Any] = {"n_support": n_support, "n_draws": n_draws, "seed": seed}
-    own = _Probabilities(adata, model, rows, asked, None)
-    of_line = pairs.lines[rows]
+    found = model._probabilities_in(adata, rows, lines, **asked)
+    own, of_line = _Probabilities(*found[None]), pairs.lines[rows]
     table, switches = [], []
     predicted = pd.DataFrame(np.nan, index=adata.obs_names, columns=lines)
     for line in lines:
-        swapped = _Probabilities(adata, model, rows, asked, line)
+        swapped = _Probabilities(*found[line])
         predicted.iloc[rows, lines.index(line)] = swapped.mean
         for origin in np.unique(of_line):
             table.append({"from": origin, "to": line, **_change(own, swapped, of_line == origin, threshold)})
@@ -153,20 +153,11 @@ def swap_context(
     return target if copy else None
 
 
-class _Probabilities:
+class _Probabilities(NamedTuple):
     """Probabilities of pairs in an environment, with logits averaged over draws, and draw by draw."""
 
-    def __init__(
-        self,
-        adata: AnnData,
-        model: CellLineEnergyModel,
-        rows: NDArray[np.int64],
-        asked: dict[str, Any],
-        line: str | None,
-    ) -> None:
-        asked = {"indices": rows, "environment_of": line, **asked}
-        self.mean = model.predict_proba(adata, **asked)
-        self.draws = model.predict_proba(adata, each_draw=True, **asked)
+    mean: NDArray[np.float64]
+    draws: NDArray[np.float64]
 
 
 def _wanted(to: str | Sequence[str] | None, known: list[str]) -> list[str]:
@@ -176,22 +167,6 @@ def _wanted(to: str | Sequence[str] | None, known: list[str]) -> list[str]:
         msg = f"to={unknown} must be of the cell lines of adata, {known}; environments are read from their pairs."
         raise ValueError(msg)
     return wanted
-
-
-def _positions(indices: Sequence[int] | NDArray[Any] | None, n_obs: int) -> NDArray[np.int64]:
-    given = np.arange(n_obs) if indices is None else np.asarray(indices)
-    if given.dtype == bool and len(given) == n_obs:
-        given = np.flatnonzero(given)
-    if given.size == 0:
-        msg = "indices name no pair."
-        raise ValueError(msg)
-    if given.ndim != 1 or given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= n_obs:
-        msg = f"indices must be positions from 0 to {n_obs - 1}, or a mask of {n_obs} pairs."
-        raise ValueError(msg)
-    if len(np.unique(given)) < len(given):
-        msg = "indices name a pair more than once."
-        raise ValueError(msg)
-    return given.astype(np.int64)
 
 
 def _change(

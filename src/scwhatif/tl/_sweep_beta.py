@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -312,7 +313,9 @@ def _run(
 
     # a generator, so that the bar moves as results come in
     running = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(cached_fit)(data, fit, path) for fit, path in zip(fits, paths, strict=True)
+        # bound, not passed: joblib puts large arguments on one Dask worker, and they would be lost with it
+        delayed(partial(cached_fit, data, fit, path))()
+        for fit, path in zip(fits, paths, strict=True)
     )
     return list(track(running, description="Sweeping beta", disable=not progress, total=len(fits)))
 

@@ -5,6 +5,7 @@ from scwhatif.train._embedding_monitor import EmbeddingMonitor
 from scwhatif.train._energy_curriculum import EnergyCurriculum
 from scwhatif.train._energy_plan import EnergyTrainingPlan
 from scwhatif.train._episode_sampler import Episode, EpisodeSampler
+from scwhatif.train._sparse_data_splitter import SparseDataSplitter
 from scwhatif.train._training_plan import TrainingPlan
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "EnergyTrainingPlan",
     "Episode",
     "EpisodeSampler",
+    "SparseDataSplitter",
     "TrainingDivergedError",
     "TrainingPlan",
 ]

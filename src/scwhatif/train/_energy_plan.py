@@ -9,6 +9,7 @@ import torch
 
 from scwhatif.module._cell_line_energy import GROUP_KEY, LABEL_KEY, LINE_KEY, SUPPORT_KEY
 from scwhatif.nn import reversal_schedule, unbiased_cross_correlation
+from scwhatif.train._ddp import gathered, share_buffers
 from scwhatif.train._divergence import TrainingDivergedError
 from scwhatif.train._energy_curriculum import EnergyCurriculum
 from scwhatif.train._energy_monitor import best_threshold, line_probe, line_scores
@@ -106,7 +107,8 @@ class EnergyTrainingPlan(TrainingPlan):
         """One episode."""
         inferred, generated, output = self.forward(batch, loss_kwargs={"weights": self._weights})
         n = output.n_obs_minibatch
-        if not torch.isfinite(output.loss):
+        # several processes stop together, at the end of the epoch
+        if self.trainer.world_size == 1 and not torch.isfinite(output.loss):
             self._raise_diverged(output.loss.item())
         for name, value in {"loss": output.loss, **output.extra_metrics}.items():
             self._totals[name] = self._totals.get(name, 0.0) + n * value.detach().item()
@@ -114,13 +116,26 @@ class EnergyTrainingPlan(TrainingPlan):
         self._note("train", batch, inferred, generated)
         if inferred["e"] is not None:
             self._last_codes = (inferred["e"].detach(), batch[LINE_KEY])
-        self.log("train_loss", output.loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=n)
+        self.log(
+            "train_loss",
+            output.loss.detach(),
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=n,
+            sync_dist=True,
+        )
         return output.loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the prototypes, after the step."""
         if self.module.prototypes is not None and self._last_codes is not None and self._weights["prototype"]:
-            self.module.prototypes.update(*self._last_codes)
+            codes = zip(*gathered(self.trainer, tuple(part.cpu() for part in self._last_codes)), strict=True)
+            self.module.prototypes.update(*(torch.cat(part).to(self.device) for part in codes))
+
+    def on_validation_epoch_start(self) -> None:
+        """Judge the same module in every process."""
+        share_buffers(self.trainer, self.module)
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         """Predictions for validation rows of one line."""
@@ -147,6 +162,8 @@ class EnergyTrainingPlan(TrainingPlan):
 
     def _gather(self, stage: str) -> dict[str, torch.Tensor]:
         parts, self._seen[stage] = self._seen[stage], []
+        if stage == "train":
+            parts = [part for ranks in gathered(self.trainer, parts) for part in ranks]
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else {}
 
     def _scores(self, rows: dict[str, torch.Tensor]) -> tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray]:
@@ -157,10 +174,13 @@ class EnergyTrainingPlan(TrainingPlan):
 
     def on_train_epoch_end(self) -> None:
         """Check the epoch's health, then log it."""
+        share_buffers(self.trainer, self.module)
         totals, self._totals = self._totals, {}
+        ranks = gathered(self.trainer, totals)
+        totals = {name: sum(one[name] for one in ranks) for name in totals}
         n = totals.pop("n")
         means = {name: value / n for name, value in totals.items()}
-        if not self._weights_are_finite():
+        if not (self._weights_are_finite() and np.isfinite(means["loss"])):
             self._raise_diverged(means["loss"])
         scores, *_ = self._scores(self._gather("train"))
         logged = {f"train_{name}": value for name, value in scores.items()}
@@ -177,7 +197,7 @@ class EnergyTrainingPlan(TrainingPlan):
             logged |= dict(zip(names, couplings, strict=True))
         if self.module.immax is not None:
             logged["rho_positive"] = float(self.module.immax.rho[1])
-        self.log_dict({name: float(value) for name, value in logged.items()})
+        self.log_dict({name: float(value) for name, value in logged.items()}, sync_dist=True)
         self._healthy_state, self._current_state = self._current_state, self._snapshot()
 
     def on_validation_epoch_end(self) -> None:
@@ -190,7 +210,7 @@ class EnergyTrainingPlan(TrainingPlan):
         task = self.module.task_loss(rows["logit"].to(self.device), rows["label"].to(self.device))
         logged["validation_loss"] = task.item()
         logged |= self._codes(rows)
-        self.log_dict({name: float(value) for name, value in logged.items()})
+        self.log_dict({name: float(value) for name, value in logged.items()}, sync_dist=True)
         # weights of a warm-up epoch have no energy, and the order of pairs, all that is scored, would not miss it
         complete = self.module.interaction.kind == "none" or bool(self.module.energy_on)
         if (complete, scores["aupr"]) > (self._best_is_complete, self.best_aupr):
@@ -219,6 +239,36 @@ class EnergyTrainingPlan(TrainingPlan):
                 logged[f"energy_{name}"] = energy[rows["z_e_line"] == code].mean().item()
             logged["min_gain"] = gain.min().item()
         return logged
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the best weights so far.
+
+        Parameters
+        ----------
+        checkpoint
+            Written by Lightning.
+        """
+        checkpoint["best"] = {
+            "state": self._best_state,
+            "complete": self._best_is_complete,
+            "aupr": float(self.best_aupr),
+            "epoch": self.best_epoch,
+            "thresholds": [float(value) for value in self.thresholds],
+            "probe": float(self._probe),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the best weights so far.
+
+        Parameters
+        ----------
+        checkpoint
+            Read by Lightning.
+        """
+        best = checkpoint["best"]
+        self._best_state, self._best_is_complete = best["state"], best["complete"]
+        self.best_aupr, self.best_epoch, self._probe = best["aupr"], best["epoch"], best["probe"]
+        self.thresholds = best["thresholds"][0], best["thresholds"][1]
 
     def on_train_end(self) -> None:
         """Take the best weights."""

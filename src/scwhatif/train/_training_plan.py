@@ -9,8 +9,11 @@ import torch
 from scvi import REGISTRY_KEYS
 
 from scwhatif.train._divergence import TrainingDivergedError
+from scwhatif.train._feature_major_adamw import FeatureMajorAdamW
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scvi.module.base import BaseModuleClass, LossOutput
 
 # what the derived-from plan calls the warm-up and the weight
@@ -128,7 +131,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
                     "weight_decay": 0.0,
                 },
             ]
-            config["optimizer"] = torch.optim.AdamW(
+            config["optimizer"] = FeatureMajorAdamW(
                 groups,
                 lr=self.lr,
                 eps=self.eps,
@@ -149,7 +152,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
     def _initialize_module(self) -> None:
         n_batch, n_input = self.module.n_batch, self.module.n_input
         totals = torch.zeros(n_batch, 2 * n_input + 2, dtype=torch.float64, device=self.device)
-        for tensors in self.trainer.train_dataloader:
+        for tensors in self._training_batches():
             x = tensors[REGISTRY_KEYS.X_KEY].to(self.device)
             x = (x.to_dense() if x.layout is not torch.strided else x).double()
             size_factor = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
@@ -159,6 +162,11 @@ class TrainingPlan(scvi.train.TrainingPlan):
         totals = self._reduce(totals).float()
         self.module.initialize(totals[:, :n_input], totals[:, n_input : 2 * n_input], totals[:, -2:-1], totals[:, -1:])
 
+    def _training_batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches as :meth:`training_step` gets them: data modules of others put them in shape on their way."""
+        for batch in self.trainer.train_dataloader:
+            yield self.trainer.datamodule.on_before_batch_transfer(batch, 0)
+
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """One optimisation step."""
         self.loss_kwargs.update({"kl_weight": self.kl_weight})
@@ -167,7 +175,15 @@ class TrainingPlan(scvi.train.TrainingPlan):
         mean = inference_outputs["qz"].mean.detach()
         moments = torch.cat([mean.sum(0, keepdim=True), mean.T @ mean])
         self._latent_moments = moments if self._latent_moments is None else self._latent_moments + moments
-        self.log("train_loss", output.loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(mean))
+        self.log(
+            "train_loss",
+            output.loss.detach(),
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=len(mean),
+            sync_dist=True,
+        )
         return output.loss
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
@@ -198,7 +214,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if not torch.isfinite(means).all() or not self._weights_are_finite():
             self._restore_and_raise(means)
         self._log("train", means)
-        self.log("kl_weight", self.kl_weight)
+        self.log("kl_weight", self.kl_weight, sync_dist=True)
         if self._latent_moments is not None and hasattr(self.module, "latent_covariance"):
             moments = self._reduce(self._latent_moments) / self._n_cells
             self.module.latent_covariance.copy_(moments[1:] - torch.outer(moments[0], moments[0]))
@@ -209,7 +225,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Log the validation metrics."""
         if "validation" in self._sums:
             means = self._epoch_means("validation")
-            self.log("validation_loss", means[0])
+            self.log("validation_loss", means[0], sync_dist=True)
             self._log("validation", means)
 
     def _epoch_means(self, stage: str) -> torch.Tensor:
@@ -226,10 +242,15 @@ class TrainingPlan(scvi.train.TrainingPlan):
             f"objective_{stage}": objective,
         }
         metrics |= {f"kl_z{j}_{stage}": value for j, value in enumerate(means[len(_TERMS) :].tolist())}
-        self.log_dict(metrics)
+        self.log_dict(metrics, sync_dist=True)
 
     def _reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.trainer.strategy.reduce(tensor, reduce_op="sum") if self.trainer.world_size > 1 else tensor
+
+    def restore_last_epoch(self) -> None:
+        """Return to the weights at the end of the last whole epoch."""
+        if self._current_state:
+            self.module.load_state_dict(self._current_state)
 
     def _weights_are_finite(self) -> bool:
         return all(bool(torch.isfinite(p).all()) for p in self.module.parameters())
@@ -240,7 +261,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
     def _restore_and_raise(self, means: torch.Tensor) -> None:
         self.module.load_state_dict(self._healthy_state)
         _, reconstruction, kl, _ = means[: len(_TERMS)].tolist()
-        batch = next(iter(self.trainer.train_dataloader))[REGISTRY_KEYS.X_KEY]
+        batch = next(self._training_batches())[REGISTRY_KEYS.X_KEY]
         values = batch.to_dense() if batch.layout is not torch.strided else batch
         if not torch.isfinite(values).all():
             cause = "the data hold NaN or infinite values; remove them before setup_anndata"
