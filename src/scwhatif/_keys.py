@@ -68,6 +68,9 @@ class Key:
         TRUE_NETWORK: Final = "true_network"
 
     class uns:  # noqa: N801
+        CHECKPOINT_HEALTH: Final = "checkpoint_health"
+        CLUSTER_GEOMETRY: Final = "cluster_geometry"
+        COMPARE_RUNS: Final = "compare_runs"
         CROSS_VALIDATE: Final = "cross_validate"
         KNOCKOUT: Final = "knockout"
         SCREEN: Final = "screen"
@@ -107,6 +110,7 @@ class Key:
         ENRICH_LOADINGS: Final = "enrich_loadings"
         LATENT_CLASSIFIER: Final = "latent_classifier"
         LATENT_USAGE: Final = "latent_usage"
+        SUSPICIOUS_LABELS: Final = "suspicious_labels"
         SWAP_CONTEXT: Final = "swap_context"
         SWEEP_BETA: Final = "sweep_beta"
         PARAMS: Final = "params"

@@ -49,7 +49,7 @@ def test_the_published_trace_of_far_negatives():
     }
     columns = {name: np.interp(every, *points) for name, points in interpolate.items()}
     columns["loss"][0] = np.nan
-    history = pd.DataFrame({"epoch": every, **columns, "active_share": np.full(11, 0.031)})
+    history = pd.DataFrame({"epoch": every, **columns, "active_pairs": np.full(11, 0.031)})
     messages = wi.metrics.training_trends(history).messages
     assert "ratio up, map down: the pairs the loss sees are not the neighbours" in messages
     assert "loss down, map down: the objective is not aligned with retrieval" in messages
@@ -59,8 +59,8 @@ def test_the_published_trace_of_far_negatives():
     ("columns", "said"),
     [
         ({"map": 0.9 - 0.01 * EPOCH}, "keep the input"),
-        ({"active_share": np.r_[np.full(14, 0.3), 0.01]}, "no hard pairs"),
-        ({"active_share": np.full(15, 0.99)}, "margin is too large"),
+        ({"active_pairs": np.r_[np.full(14, 0.3), 0.01]}, "no hard pairs"),
+        ({"active_pairs": np.full(15, 0.99)}, "margin is too large"),
         ({"mean_cosine": np.r_[0.1, np.full(14, 0.5)]}, "collapsing"),
         ({"map": 0.1 + 0.01 * EPOCH, "loss": 1.0 / (1 + EPOCH)}, None),
     ],

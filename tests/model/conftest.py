@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 
 from scwhatif.datasets import simulate_factors, simulate_flow
-from scwhatif.model import BetaLinearSCVI, MultiOmicLPM
+from scwhatif.model import BetaLinearSCVI, MetricEncoder, MultiOmicLPM
 
 SILENT = {"enable_progress_bar": False, "accelerator": "cpu"}
 
@@ -54,3 +56,28 @@ def flow_model(flow_setup: dict[str, object]) -> MultiOmicLPM:
     parts = [np.arange(160), np.arange(160, 180), np.arange(180, mdata.n_obs)]
     model.train(40, external_indexing=parts, plan_kwargs={"lr": 5e-3}, **SILENT)
     return model
+
+
+@pytest.fixture
+def metric_adata() -> AnnData:
+    """Identities in four dimensions, and more of something else in four others."""
+    return _metric_rows()
+
+
+@pytest.fixture(scope="session")
+def metric_model() -> MetricEncoder:
+    """A residual head that has learnt to leave out what is not identity."""
+    adata = _metric_rows()
+    MetricEncoder.setup_anndata(adata, identity_key="who", exam_key="when", obsm_key="z")
+    model = MetricEncoder(adata, n_hidden=32)
+    model.train(12, seed=0, plan_kwargs={"lr": 5e-3}, **SILENT)
+    return model
+
+
+def _metric_rows() -> AnnData:
+    rng = np.random.default_rng(0)
+    who, when = np.repeat(np.arange(20), 6), np.tile(np.arange(6) % 3, 20)
+    z = rng.normal(size=(120, 8)) * np.repeat([0.3, 2.0], 4)
+    z[:, :4] += rng.normal(size=(20, 4))[who]
+    obs = pd.DataFrame({"who": [f"p{i:02d}" for i in who], "when": when}, index=[f"r{i}" for i in range(120)])
+    return AnnData(obs=obs, obsm={"z": z.astype(np.float32)})

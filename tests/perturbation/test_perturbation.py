@@ -148,11 +148,20 @@ def test_facts():
     assert len(perturbation) == 6
 
 
-def test_only_edits_make_a_perturbation():
-    with pytest.raises(
-        TypeError, match=r"a Perturbation is made of Edit, got 'T'; to read text call Perturbation\.parse"
-    ):
-        Perturbation("TP53:ko")
+def test_only_edits_and_text_make_a_perturbation():
+    with pytest.raises(TypeError, match=r"a Perturbation is made of text such as 'TP53:ko', or of Edit; got 'TP53:ko'"):
+        Perturbation(["TP53:ko"])
+    with pytest.raises(PerturbationSyntaxError):
+        Perturbation("TP53")
+
+
+@given(ANY)
+def test_text_makes_what_parse_reads(perturbation):
+    twin = eval(repr(perturbation), {"Perturbation": Perturbation})
+    assert twin == perturbation == Perturbation(edits=perturbation.edits)
+    assert pickle.loads(pickle.dumps(twin)) == perturbation
+    assert hash(twin) == hash(perturbation)
+    assert isinstance(twin.edits, tuple)
 
 
 def test_parse_resolves_sets_and_writes_their_members():

@@ -77,7 +77,10 @@ def test_names_those_with_the_smallest_p_values(adata: AnnData):
     over_donors = wi.pl.volcano(adata, donors=True, n_top=2, show=False)
     assert [text.get_text() for text in over_donors.texts] == ["g28", "g27"]
     assert "donors" in over_donors.get_ylabel()
-    assert [text.get_text() for text in over_donors.get_legend().get_texts()] == ["gene"]
+
+
+def test_no_legend_where_all_points_are_of_one_kind(adata: AnnData):
+    assert wi.pl.volcano(adata, donors=True, show=False).get_legend() is None
 
 
 def test_draws_screens_of_any_perturbation(adata: AnnData):

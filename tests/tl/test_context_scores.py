@@ -34,7 +34,7 @@ def make_table() -> pd.DataFrame:
     rng = np.random.default_rng(1)
     rows = [
         {"cell_line": line, "fold": fold, "method": method, "n_train": 100, "n": 20}
-        | {score: rng.normal() for score in SCORES}
+        | {score: rng.uniform(0.4, 0.6) for score in SCORES}
         for line in ("a", "b")
         for fold in range(3)
         for method in ("x", "y")
@@ -56,6 +56,29 @@ def test_summary():
     np.testing.assert_allclose([row["low"], row["high"]], [values.mean() - half, values.mean() + half])
     assert summary.loc[("x", "calibration_slope"), "n"] == 5
     assert np.isfinite(summary.loc[("x", "calibration_slope"), "mean"])
+
+
+def test_intervals_end_where_the_score_does():
+    table = make_table()
+    wide = np.array([0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
+    for score in SCORES:
+        table.loc[table["method"] == "x", score] = wide
+        table.loc[table["method"] == "y", score] = 1 - wide
+    raw = nadeau_bengio_interval(wide, n_train=100, n_test=20)
+    assert raw.low < 0
+    assert raw.high > 1
+    summary = summarise(table, confidence=0.95).set_index(["method", "score"]).loc["x"]
+    for score in ("aupr", "aupr_at_half", "auroc", "f1", "precision", "recall", "ece", "brier"):
+        assert tuple(summary.loc[score, ["low", "high"]]) == (0, 1)
+    np.testing.assert_allclose(summary.loc["lift", ["low", "high"]].tolist(), [0, raw.high])
+    for score in ("calibration_slope", "calibration_intercept"):
+        np.testing.assert_allclose(summary.loc[score, ["low", "high"]].tolist(), [raw.low, raw.high])
+    found = differences(table, confidence=0.95).set_index(["method", "reference", "score"]).loc["x", "y"]
+    assert tuple(found.loc["aupr", ["low", "high"]]) == (-1, 1)
+    assert found.loc["lift", "low"] < -1
+    # one fold: no interval, and none made up
+    alone = summarise(table.iloc[:2], confidence=0.95)
+    assert alone["low"].isna().all()
 
 
 def test_differences_are_paired_and_antisymmetric():

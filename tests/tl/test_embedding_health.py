@@ -46,6 +46,31 @@ def test_a_group_that_became_a_point_is_lost_in_the_whole(adata):
     assert list(found["groups"]["verdict"]) == ["ok", "point", "ok"]
 
 
+def test_one_far_cell_is_no_collapse_of_groups(adata):
+    for name in ("X_round", "X_broken"):
+        adata.obsm[name][0] *= 1000
+    wi.tl.embedding_health(adata, use_rep="X_round", groupby="group")
+    found = adata.uns["embedding_health"]
+    assert (found["verdict"], found["status"], len(found["reasons"])) == ("outlier", "warn", 1)
+    assert list(found["groups"]["verdict"]) == ["ok"] * 3
+    assert found["groups"]["variance_share"].between(0.9, 1.1).all()
+    # and does not hide one either
+    wi.tl.embedding_health(adata, use_rep="X_broken", groupby="group")
+    found = adata.uns["embedding_health"]
+    assert (found["verdict"], found["status"]) == ("group", "error")
+    assert list(found["groups"]["verdict"]) == ["ok", "point", "ok"]
+
+
+@pytest.mark.parametrize("noise", [0, 0.1, 0.3])
+def test_class_means_alone_are_not_called_a_collapsed_group(adata, noise):
+    means = 3 * np.random.default_rng(1).normal(size=(3, 16))
+    adata.obsm["X_means"] = means[adata.obs["group"].cat.codes] + noise * adata.obsm["X_round"]
+    wi.tl.embedding_health(adata, use_rep="X_means", groupby="group")
+    found = adata.uns["embedding_health"]
+    assert (found["verdict"], found["status"], len(found["reasons"])) == ("label_only", "warn", 1)
+    assert list(found["groups"]["verdict"]) == ["point" if noise < 0.3 else "ok"] * 3
+
+
 def test_groups_with_too_few_cells_are_not_judged(adata):
     few = adata[np.r_[0:300:3, 1:30:3, 2:600:3]].copy()
     wi.tl.embedding_health(few, use_rep="X_broken", groupby="group")

@@ -11,6 +11,7 @@ from scwhatif.metrics._calibration import (
     calibration_slope,
     expected_calibration_error,
 )
+from scwhatif.metrics._cluster_geometry import ClusterGeometry, cluster_geometry
 from scwhatif.metrics._dci import DCI, dci
 from scwhatif.metrics._density_separation import density_separation
 from scwhatif.metrics._discrimination_score import discrimination_score
@@ -70,6 +71,7 @@ __all__ = [
     "HEALTH_THRESHOLDS",
     "MIN_MATCHED",
     "CalibrationFit",
+    "ClusterGeometry",
     "DistanceTest",
     "EffectScores",
     "EmbeddingMoments",
@@ -87,6 +89,7 @@ __all__ = [
     "average_precision_at",
     "calibration_bins",
     "calibration_slope",
+    "cluster_geometry",
     "dci",
     "density_separation",
     "discrimination_score",

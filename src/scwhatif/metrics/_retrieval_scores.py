@@ -107,7 +107,7 @@ def retrieval_scores(
         raise ValueError(msg)
     names = ["n_positive", "n_negative", "rank", "ap", "ap_at_r", "auc"]
     columns: dict[str, list[NDArray]] = {name: [] for name in names + [f"shuffled_{i}" for i in range(len(others))]}
-    for rows, similarity in _similarities(z, asked, offered, metric):
+    for rows, similarity in similarity_blocks(z, asked, offered, metric):
         other_row = offered[None] != rows[:, None]
         same_exam = np.zeros_like(other_row) if exams is None else exams[offered][None] == exams[rows][:, None]
         competes = other_row if near is None else other_row & (near[offered][None] == near[rows][:, None])
@@ -215,9 +215,24 @@ def _rows(values: ArrayLike | None, n: int, name: str) -> NDArray[np.int64]:
     return rows.astype(np.int64)
 
 
-def _similarities(
+def similarity_blocks(
     z: Any, asked: NDArray[np.int64], offered: NDArray[np.int64], metric: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray]]:
+    """Similarities of rows to others, a block of rows at a time.
+
+    Parameters
+    ----------
+    z
+        ``(n, n_dims)``; for the cosine, rows of length 1.
+    asked, offered
+        Positions of the rows that are compared, and of those they are compared with.
+    metric
+        ``"cosine"`` or ``"euclidean"``.
+
+    Yields
+    ------
+    Positions of the rows of a block, and their similarities, rounded so that copies of a row are alike.
+    """
     from sklearn.utils.extmath import row_norms
 
     step = max(1, _BLOCK_ENTRIES // max(len(offered), 1))

@@ -46,8 +46,8 @@ def training_trends(history: pd.DataFrame, *, window: int = 10) -> TrainingTrend
     ================================================ ==================================================================
     loss down, ``map`` not up                        the objective is not aligned with retrieval
     ``ratio`` up, ``map`` down                       the pairs the loss sees are not the neighbours
-    ``active_share`` below 2 %                       no hard pairs are left, or the miner picks the wrong ones
-    ``active_share`` above 95 % for five epochs      the margin is too large
+    ``active_pairs`` below 2 %                       no hard pairs are left, or the miner picks the wrong ones
+    ``active_pairs`` above 95 % for five epochs      the margin is too large
     ``mean_cosine`` .3 above that of the first epoch the embedding is collapsing
     best ``map`` in epoch 0                          training did not help: keep the input
     ================================================ ==================================================================
@@ -56,7 +56,8 @@ def training_trends(history: pd.DataFrame, *, window: int = 10) -> TrainingTrend
     ----------
     history
         One row per epoch in order, with a column ``epoch`` (0 is before training) and any of ``loss``, ``map``,
-        ``ratio`` (between identities over within), ``active_share``, ``mean_cosine`` and others; NaN where unknown.
+        ``ratio`` (between identities over within), ``active_pairs`` (share of the pairs or triplets of a batch whose
+        loss is above 0), ``mean_cosine`` and others; NaN where unknown.
     window
         Number of last epochs to look at.
 
@@ -127,10 +128,10 @@ def _messages(trend: pd.DataFrame, history: pd.DataFrame) -> tuple[str, ...]:
         said.append("ratio up, map down: the pairs the loss sees are not the neighbours")
     if state.get("loss") == "down" and state.get("map") in ("down", "flat"):
         said.append(f"loss down, map {state['map']}: the objective is not aligned with retrieval")
-    if recent("active_share", lambda share: share < _FEW_ACTIVE, 1):
-        said.append("active_share below 2 %: no hard pairs are left, or the miner picks the wrong ones")
-    if recent("active_share", lambda share: share > _MANY_ACTIVE, _MANY_EPOCHS):
-        said.append("active_share above 95 % for five epochs: the margin is too large")
+    if recent("active_pairs", lambda share: share < _FEW_ACTIVE, 1):
+        said.append("active_pairs below 2 %: no hard pairs are left, or the miner picks the wrong ones")
+    if recent("active_pairs", lambda share: share > _MANY_ACTIVE, _MANY_EPOCHS):
+        said.append("active_pairs above 95 % for five epochs: the margin is too large")
     if "mean_cosine" in history:
         first = history["mean_cosine"].dropna().head(1)
         if len(first) and recent("mean_cosine", lambda cosine: cosine > float(first.iloc[0]) + _COLLAPSING, 3):

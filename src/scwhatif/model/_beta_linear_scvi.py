@@ -20,6 +20,7 @@ from scwhatif.model._backed_rows import RowManager
 from scwhatif.model._checks import check_settings, check_setup
 from scwhatif.model._decoding_mixin import DecodingMixin
 from scwhatif.model._latent_axes_mixin import LatentAxesMixin
+from scwhatif.model._summary_mixin import SummaryMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module import BetaLinearVAE
 from scwhatif.train import SparseDataSplitter
@@ -38,6 +39,7 @@ class BetaLinearSCVI(
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,
+    SummaryMixin,
     TrainingMixin,
     BaseMinifiedModeModelClass,
 ):

@@ -19,6 +19,7 @@ from scwhatif.model._cell_line_energy_inputs_mixin import CellLineEnergyInputsMi
 from scwhatif.model._cell_line_energy_prediction_mixin import CellLineEnergyPredictionMixin
 from scwhatif.model._cell_line_energy_rows import EpisodeSplitter, read_pairs, split_pairs
 from scwhatif.model._cell_line_energy_setup_mixin import CellLineEnergySetupMixin
+from scwhatif.model._summary_mixin import SummaryMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module import CellLineEnergyModule
 from scwhatif.module._cell_line_energy import LINE_KEY
@@ -46,6 +47,7 @@ class CellLineEnergyModel(
     CellLineEnergyDiagnosisMixin,
     CellLineEnergyInputsMixin,
     CellLineEnergySetupMixin,
+    SummaryMixin,
     TrainingMixin,
     BaseModelClass,
 ):
@@ -131,6 +133,7 @@ class CellLineEnergyModel(
     """
 
     _module_cls = CellLineEnergyModule
+    _row_name = "pairs"
     # the energy is switched off in the warm-up
     _ddp_strategy = "ddp_find_unused_parameters_true"
     _training_plan_cls = EnergyTrainingPlan

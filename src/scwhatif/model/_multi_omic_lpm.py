@@ -15,6 +15,7 @@ from scwhatif.model._multi_omic_checks import check_lpm_settings, check_mudata, 
 from scwhatif.model._multi_omic_flow import as_list, decoder_links, flow_order
 from scwhatif.model._multi_omic_prediction_mixin import MultiOmicPredictionMixin
 from scwhatif.model._multi_omic_rows import MultiOmicRows, RowSplitter, read_rows, split_rows
+from scwhatif.model._summary_mixin import SummaryMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module import LayerSpec, MultiOmicVAE
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from scwhatif.nn._driver_encoder import DriverEncoderKind
 
 
-class MultiOmicLPM(MultiOmicPredictionMixin, TrainingMixin, BaseModelClass):
+class MultiOmicLPM(MultiOmicPredictionMixin, SummaryMixin, TrainingMixin, BaseModelClass):
     r"""Latent Perturbation Model (MultiOmicLPM): from driver to metabolite, with any layer missing.
 
     (Not to be confused with the Large Perturbation Model, which shares the abbreviation.) The parts are
@@ -94,6 +95,7 @@ class MultiOmicLPM(MultiOmicPredictionMixin, TrainingMixin, BaseModelClass):
     """
 
     _module_cls = MultiOmicVAE
+    _row_name = "samples"
     _data_splitter_cls = RowSplitter
 
     def __init__(

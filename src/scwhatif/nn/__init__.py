@@ -24,6 +24,7 @@ from scwhatif.nn._layer_evidence import LayerEvidence, fit_layer_evidence
 from scwhatif.nn._linear_count_likelihood import linear_count_log_likelihood
 from scwhatif.nn._linear_decoder import LinearDecoder
 from scwhatif.nn._masked_likelihood import MaskedLikelihood
+from scwhatif.nn._metric_loss import MetricLoss
 from scwhatif.nn._numerical_embedding import NumericalEmbedding
 from scwhatif.nn._pair_encoder import PairEncoder
 from scwhatif.nn._product_of_experts import product_of_experts
@@ -44,6 +45,7 @@ __all__ = [
     "LayerEvidence",
     "LinearDecoder",
     "MaskedLikelihood",
+    "MetricLoss",
     "NumericalEmbedding",
     "PairEncoder",
     "PredictionMoments",

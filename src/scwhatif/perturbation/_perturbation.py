@@ -18,42 +18,45 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Perturbation:
     """What changes: an ordered, immutable, hashable sequence of edits.
 
     Perturbations add up: ``a + b`` carries out the edits of ``a``, then those of ``b``. Two that differ only in the
     order of edits on different targets are equal; edits that share a target, also through a set, keep their order.
-    ``Perturbation()`` changes nothing and is falsy. ``str`` writes the canonical text, which :meth:`parse` reads back.
+    ``Perturbation()`` changes nothing and is falsy. ``str`` writes the canonical text, which is read back.
 
     Parameters
     ----------
     edits
-        The edits, in the order they are carried out; stored in canonical order.
+        Text, as for :meth:`parse` without ``sets``; or the edits, in the order they are carried out. Stored in
+        canonical order.
 
     Raises
     ------
+    PerturbationSyntaxError
+        If the text does not follow the grammar.
     TypeError
-        If something is not an :class:`Edit`.
+        If something is neither text nor an :class:`Edit`.
 
     Examples
     --------
-    >>> knockout = Perturbation.parse("TP53:ko")
-    >>> knockout + Perturbation.parse("MYC:x2")
+    >>> knockout = Perturbation("TP53:ko")
+    >>> knockout + Perturbation("MYC:x2")
     Perturbation('MYC:x2 + TP53:ko')
-    >>> Perturbation.parse("MYC:x2") + knockout == knockout + Perturbation.parse("MYC:x2")
+    >>> Perturbation("MYC:x2") + knockout == knockout + Perturbation("MYC:x2")
     True
     """
 
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[Edit, ...]
 
-    def __post_init__(self) -> None:
-        edits = tuple(self.edits)
-        for edit in edits:
+    def __init__(self, edits: Iterable[Edit] | str = ()) -> None:
+        found = tuple(read_perturbation(edits, None) if isinstance(edits, str) else edits)
+        for edit in found:
             if not isinstance(edit, Edit):
-                msg = f"a Perturbation is made of Edit, got {edit!r}; to read text call Perturbation.parse"
+                msg = f"a Perturbation is made of text such as 'TP53:ko', or of Edit; got {edit!r} within {edits!r}"
                 raise TypeError(msg)
-        object.__setattr__(self, "edits", canonical_order(edits))
+        object.__setattr__(self, "edits", canonical_order(found))
 
     @classmethod
     def parse(cls, text: str, *, sets: Sets | None = None) -> Perturbation:

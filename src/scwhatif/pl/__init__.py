@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scwhatif.pl._checkpoint_health import checkpoint_health
+from scwhatif.pl._compare_runs import compare_runs
 from scwhatif.pl._confusion import confusion
 from scwhatif.pl._cross_context_validate import cross_context_validate
 from scwhatif.pl._cross_validate import cross_validate
@@ -35,6 +37,8 @@ from scwhatif.pl._traverse import traverse
 from scwhatif.pl._volcano import volcano
 
 __all__ = [
+    "checkpoint_health",
+    "compare_runs",
     "confusion",
     "cross_context_validate",
     "cross_validate",

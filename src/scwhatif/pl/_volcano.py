@@ -101,6 +101,8 @@ def volcano(
             label=f"{what}, FDR < {_FDR:.0%}",
             zorder=3,
         )
+        # points of a single kind need none, and it would lie among them
+        ax.legend(frameon=False, fontsize="small", handletextpad=0.2, borderaxespad=0)
     ax.margins(0.08, 0.08)
     ax.set_ylim(bottom=0)
     over = " over donors" if donors else ""
@@ -108,7 +110,6 @@ def volcano(
     if group is not None:
         ax.set_title(group, fontsize="medium", loc="left")
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    ax.legend(frameon=False, fontsize="small", handletextpad=0.2, borderaxespad=0)
     named = [short_name(name) for name in drawn[what].astype(str).head(n_top)]
     label_points(ax, x[: len(named)], y[: len(named)], named, color=TEXT)
     return finish(ax, show)

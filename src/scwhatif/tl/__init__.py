@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from scwhatif.tl._axis import axis
+from scwhatif.tl._checkpoint_health import checkpoint_health
+from scwhatif.tl._cluster_geometry import cluster_geometry
+from scwhatif.tl._compare_runs import compare_runs
 from scwhatif.tl._cross_context_validate import cross_context_validate
 from scwhatif.tl._cross_validate import cross_validate
 from scwhatif.tl._decode import decode
@@ -33,12 +36,16 @@ from scwhatif.tl._resistance_drivers import resistance_drivers
 from scwhatif.tl._rotate import rotate
 from scwhatif.tl._screen import screen
 from scwhatif.tl._storm_leader import storm_leader
+from scwhatif.tl._suspicious_labels import suspicious_labels
 from scwhatif.tl._swap_context import swap_context
 from scwhatif.tl._sweep_beta import sweep_beta
 from scwhatif.tl._traverse import traverse
 
 __all__ = [
     "axis",
+    "checkpoint_health",
+    "cluster_geometry",
+    "compare_runs",
     "cross_context_validate",
     "cross_validate",
     "decode",
@@ -69,6 +76,7 @@ __all__ = [
     "rotate",
     "screen",
     "storm_leader",
+    "suspicious_labels",
     "swap_context",
     "sweep_beta",
     "traverse",

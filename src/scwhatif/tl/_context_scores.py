@@ -34,6 +34,12 @@ SCORES = {
     "calibration_slope": None,
     "calibration_intercept": None,
 }
+# Smallest and largest value of those that have one; the others lie between 0 and 1.
+_RANGE = {
+    "lift": (0.0, np.inf),
+    "calibration_slope": (-np.inf, np.inf),
+    "calibration_intercept": (-np.inf, np.inf),
+}
 
 
 def score_pairs(labels: NDArray, probability: NDArray[np.float64], threshold: float) -> dict[str, float]:
@@ -86,12 +92,14 @@ def summarise(table: pd.DataFrame, *, confidence: float) -> pd.DataFrame:
     Returns
     -------
     One row per method × score: ``method``, ``score``, ``mean``, ``low``, ``high``, ``sd`` and ``n`` (lines × folds).
+    An interval ends where the range of the score does.
     """
     rows = []
     for method, of_method in table.groupby("method", observed=True, sort=False):
         for score in SCORES:
             values = of_method[score].to_numpy(dtype=np.float64)
-            rows.append({"method": method, "score": score} | _interval(values, of_method, confidence))
+            limits = _RANGE.get(score, (0.0, 1.0))
+            rows.append({"method": method, "score": score} | _interval(values, of_method, confidence, limits))
     return _categories(pd.DataFrame(rows), table)
 
 
@@ -109,7 +117,7 @@ def differences(table: pd.DataFrame, *, confidence: float) -> pd.DataFrame:
     -------
     One row per method × other method × score that has a direction: ``method``, ``reference``, ``score``, ``mean``
     (method minus reference), ``low``, ``high``, ``sd``, ``n``, and ``share_better``, the share of lines × folds in
-    which the method is better.
+    which the method is better. An interval ends where the range of a difference does.
     """
     methods = list(table["method"].cat.categories)
     wide = table.pivot(index=["cell_line", "fold"], columns="method")
@@ -124,8 +132,10 @@ def differences(table: pd.DataFrame, *, confidence: float) -> pd.DataFrame:
                     continue
                 values = (wide[score, method] - wide[score, reference]).to_numpy(dtype=np.float64)
                 better = values > 0 if more_is_better else values < 0
+                least, most = _RANGE.get(score, (0.0, 1.0))
                 row = {"method": method, "reference": reference, "score": score}
-                rows.append(row | _interval(values, sizes, confidence) | {"share_better": float(better.mean())})
+                row |= _interval(values, sizes, confidence, (least - most, most - least))
+                rows.append(row | {"share_better": float(better.mean())})
     columns = ["method", "reference", "score", "mean", "low", "high", "sd", "n", "share_better"]
     return _categories(pd.DataFrame(rows, columns=columns), table)
 
@@ -165,8 +175,10 @@ def reliability(
     return table
 
 
-def _interval(values: NDArray[np.float64], sizes: pd.DataFrame, confidence: float) -> dict[str, float]:
-    """Mean over lines × folds, of which any two share training pairs."""
+def _interval(
+    values: NDArray[np.float64], sizes: pd.DataFrame, confidence: float, limits: tuple[float, float]
+) -> dict[str, float]:
+    """Mean over lines × folds, of which any two share training pairs; Student's interval knows of no limits."""
     # an infinite slope has no mean
     finite = np.where(np.isfinite(values), values, np.nan)
     mean, low, high = nadeau_bengio_interval(
@@ -174,6 +186,7 @@ def _interval(values: NDArray[np.float64], sizes: pd.DataFrame, confidence: floa
     )
     there = finite[~np.isnan(finite)]
     sd = float(there.std(ddof=1)) if len(there) > 1 else float("nan")
+    low, high = np.clip([low, high], *limits)
     return {"mean": float(mean), "low": float(low), "high": float(high), "sd": sd, "n": len(there)}
 
 

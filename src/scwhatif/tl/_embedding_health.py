@@ -78,7 +78,8 @@ def embedding_health(
 
     ``uns["embedding_health"]["verdict"]`` : str
         ``"ok"``, ``"point"``, ``"dimensional"``, ``"posterior"``, ``"label_only"``, ``"group"`` (one of the groups is a
-        point or a line), ``"outlier"`` or ``"cone"``.
+        point or a line), ``"outlier"`` or ``"cone"``. Groups that are points are what ``"label_only"`` means, and then
+        not counted again.
     ``uns["embedding_health"]["status"]`` : str
         ``"ok"``, ``"warn"`` or ``"error"``.
     ``uns["embedding_health"]["reasons"]`` : array of str
@@ -89,7 +90,7 @@ def embedding_health(
     ``uns["embedding_health"]["groups"]`` : DataFrame
         With ``groupby``, one row per group: ``group``, ``n``, ``variance_share`` (its variance over that of all cells),
         ``resultant_length``, ``mean_cosine``, ``erank_ratio``, ``top1``, ``verdict`` (``"too few"`` below two cells per
-        dimension) and ``status``.
+        dimension) and ``status``. Where a few long rows make the spectrum, of all rows brought to length 1.
     ``uns["embedding_health"]["spectrum"]`` : array, float64
         Share of the variance on each principal axis, largest first.
     ``uns["embedding_health"]["params"]`` : dict
@@ -117,6 +118,8 @@ def embedding_health(
     >>> adata.uns["embedding_health"]["verdict"], list(adata.uns["embedding_health"]["reasons"])[-1]
     ('dimensional', '100% of the variance is on one axis')
     """
+    from sklearn.preprocessing import normalize
+
     from scwhatif.metrics import HEALTH_THRESHOLDS, EmbeddingMoments, embedding_indicators
     from scwhatif.metrics._embedding_verdict import indicator_status
     from scwhatif.metrics._judged_embedding import judged_embedding
@@ -163,9 +166,12 @@ def embedding_health(
     reasons = list(verdict.reasons)
     result: dict[str, Any] = {}
     if groups is not None:
-        table = _groups(z, groups, thresholds)
+        outlying = indicator_status("norm_cv", found["norm_cv"], thresholds) != "ok"
+        table = _groups(normalize(z.astype(np.float64)) if outlying else z, groups, thresholds)
         result["groups"] = table
         broken = table[table["status"] == "error"]
+        if overall == "label_only":
+            broken = broken[broken["verdict"] != "point"]
         if len(broken):
             if status != "error":
                 overall, status = "group", "error"

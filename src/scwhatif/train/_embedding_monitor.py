@@ -10,13 +10,32 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from scwhatif._compat import seeded
-from scwhatif.metrics import retrieval_scores
-from scwhatif.metrics._judged_embedding import judged_embedding
+from scwhatif.metrics._embedding_report import embedding_report
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lightning.pytorch import LightningModule, Trainer
 
-_LOGGED = ("mean_cosine", "resultant_length", "erank_ratio", "top1", "uniformity", "active_share")
+_LOGGED = (
+    "mean_cosine",
+    "resultant_length",
+    "erank_ratio",
+    "top1",
+    "uniformity",
+    "active_share",
+    "map",
+    "map_at_r",
+    "auc",
+    "n_queries",
+    "gallery",
+    "intra",
+    "inter",
+    "ratio",
+    "nn_accuracy",
+    "calinski_harabasz",
+    "davies_bouldin",
+)
 
 
 class EmbeddingMonitor(Callback):
@@ -37,6 +56,10 @@ class EmbeddingMonitor(Callback):
         Cells to look at: of the ``"validation"`` set (all, where there is none), the ``"train"`` set, or ``"all"``.
     n_cells
         At most so many of them, drawn once.
+    ks
+        Values of *k* of Rank@k.
+    max_queries
+        At most so many of them ask for others of their identity, among all of them. This bounds the cost of a look.
     every_n_epochs
         How often to look.
     on_collapse
@@ -70,6 +93,8 @@ class EmbeddingMonitor(Callback):
         exam_key: str | None = None,
         split: Literal["validation", "train", "all"] = "validation",
         n_cells: int = 4096,
+        ks: Sequence[int] = (1, 5, 10),
+        max_queries: int = 1024,
         every_n_epochs: int = 1,
         on_collapse: Literal["warn", "stop"] = "warn",
         thresholds: dict[str, tuple[float, float]] | None = None,
@@ -83,7 +108,12 @@ class EmbeddingMonitor(Callback):
             if value not in known:
                 msg = f"{name}={value!r} must be one of {known}."
                 raise ValueError(msg)
-        for name, number in (("n_cells", n_cells), ("every_n_epochs", every_n_epochs)):
+        for name, number in (
+            ("n_cells", n_cells),
+            ("max_queries", max_queries),
+            ("every_n_epochs", every_n_epochs),
+            *(("ks", k) for k in ks),
+        ):
             if number < 1:
                 msg = f"{name}={number} must be at least 1."
                 raise ValueError(msg)
@@ -92,6 +122,7 @@ class EmbeddingMonitor(Callback):
             raise ValueError(msg)
         self.identity_key, self.exam_key = identity_key, exam_key
         self.split, self.n_cells, self.every_n_epochs = split, n_cells, every_n_epochs
+        self.ks, self.max_queries = tuple(ks), max_queries
         self.on_collapse, self.thresholds, self.seed = on_collapse, thresholds, seed
         self._rows: list[dict[str, Any]] = []
         self._cells: np.ndarray | None = None
@@ -104,11 +135,13 @@ class EmbeddingMonitor(Callback):
         Returns
         -------
         ``epoch`` (0 is before training), ``verdict``, ``status``, all indicators of
-        :func:`scwhatif.metrics.embedding_indicators` with ``active_share``, and with ``identity_key`` ``map``,
-        ``rank_1``, ``auc``, and over all pairs of rows of length 1 ``intra`` and ``inter`` (mean squared distance
-        within and between identities) and ``ratio`` (of the latter to the former). In ``model.history`` are, as
-        ``embedding_<name>``: ``mean_cosine``, ``resultant_length``, ``erank_ratio``, ``top1``, ``uniformity``,
-        ``active_share``, ``map``, ``rank_1``.
+        :func:`scwhatif.metrics.embedding_indicators` with ``active_share`` (of the dimensions), and with
+        ``identity_key`` ``map``, ``map_at_r``, ``auc``, ``rank_<k>``, ``n_queries``, ``gallery`` (mean number of cells
+        ranked) and the scores of :func:`scwhatif.metrics.cluster_geometry`: ``intra``, ``inter`` and ``ratio`` over
+        **all** pairs of the cells, which is not what a training step logs of its batch, ``nn_accuracy``,
+        ``calinski_harabasz`` and ``davies_bouldin``. In ``model.history`` are, as ``embedding_<name>``,
+        ``mean_cosine``, ``resultant_length``, ``erank_ratio``, ``top1``, ``uniformity``, ``active_share`` and all that
+        ``identity_key`` brings.
         """
         return pd.DataFrame(self._rows)
 
@@ -154,28 +187,28 @@ class EmbeddingMonitor(Callback):
         if self._rows[-1]["epoch"] < epoch and epoch % self.every_n_epochs == 0:
             self._look(trainer, epoch)
             row = self._rows[-1]
-            for name in (*_LOGGED, "map", "rank_1"):
+            for name in (*_LOGGED, *(f"rank_{k}" for k in self.ks)):
                 if row.get(name) is not None and np.isfinite(row[name]):
                     pl_module.log(f"embedding_{name}", float(row[name]), on_epoch=True, batch_size=1)
 
     def _look(self, trainer: Trainer, epoch: int) -> None:
         model = trainer._model  # type: ignore[attr-defined]
         z = self._encode(model)
-        row: dict[str, Any] = {"epoch": epoch}
-        if not np.isfinite(z).all():
-            self._rows.append({**row, "verdict": "not finite", "status": "error"})
-            self._say(trainer, "error", "codes are not finite")
-            return
         obs = model.adata.obs.iloc[self._cells]
-        identity = None if self.identity_key is None else obs[self.identity_key].astype(str).to_numpy()
-        found, verdict = judged_embedding(
-            z, groups=identity, posterior=True, thresholds=self.thresholds, seed=self.seed
+        identity, exam = (
+            None if key is None else obs[key].astype(str).to_numpy() for key in (self.identity_key, self.exam_key)
         )
-        row |= {"verdict": verdict.verdict, "status": verdict.status, **found}
-        if identity is not None:
-            row |= self._retrieval(z, identity, obs, found)
-        self._rows.append(row)
-        self._say(trainer, verdict.status, "; ".join(verdict.reasons))
+        report = embedding_report(
+            z,
+            identity=identity,
+            exam=exam,
+            ks=self.ks,
+            max_queries=self.max_queries,
+            thresholds=self.thresholds,
+            seed=self.seed,
+        )
+        self._rows.append({"epoch": epoch, **report.row})
+        self._say(trainer, str(report.row["status"]), report.reasons)
 
     def _encode(self, model: Any) -> np.ndarray:
         """Codes of the cells, with everything that training depends on put back."""
@@ -189,31 +222,6 @@ class EmbeddingMonitor(Callback):
             model.is_trained_ = trained
             model.module.to(device)
             model.module.train(training)
-
-    def _retrieval(
-        self, z: np.ndarray, identity: np.ndarray, obs: pd.DataFrame, found: dict[str, float]
-    ) -> dict[str, float]:
-        exam = None if self.exam_key is None else obs[self.exam_key].astype(str).to_numpy()
-        # a row at the origin has no direction, and would end training for the sake of a measurement
-        directed = np.linalg.norm(z, axis=1) > 0
-        scores = retrieval_scores(
-            z[directed], identity[directed], exam=None if exam is None else exam[directed], ks=(1,)
-        )
-        sizes = np.unique(identity, return_counts=True)[1].astype(float)
-        n = float(len(z))
-        within, pairs = (sizes * (sizes - 1)).sum(), n * (n - 1)
-        # over all pairs, |u - u'|² is 2 - 2 cos
-        overall = 2 - 2 * found["mean_cosine"]
-        intra = found["alignment"]
-        inter = (overall * pairs - intra * within) / (pairs - within) if pairs > within and within else np.nan
-        return {
-            "map": float(scores["ap"].mean()),
-            "rank_1": float(scores["rank@1"].mean()),
-            "auc": float(scores["auc"].mean()),
-            "intra": intra,
-            "inter": inter,
-            "ratio": inter / intra if intra > 0 else np.nan,
-        }
 
     def _say(self, trainer: Trainer, status: str, reasons: str) -> None:
         if status != self._status and status != "ok":
