@@ -54,7 +54,7 @@ class Perturbation:
         found = tuple(read_perturbation(edits, None) if isinstance(edits, str) else edits)
         for edit in found:
             if not isinstance(edit, Edit):
-                msg = f"a Perturbation is made of text such as 'TP53:ko', or of Edit; got {edit!r} within {edits!r}"
+                msg = f"a Perturbation is made of text such as 'TP53:ko', or of Edit; got {edit!r}"
                 raise TypeError(msg)
         object.__setattr__(self, "edits", canonical_order(found))
 
