@@ -233,7 +233,7 @@ def test_contrast_agrees_with_the_profiles(fitted: Fitted, average: str):
 
 def test_contrast_holds_the_truth_and_narrows_with_cells(fitted: Fitted):
     adata, model = fitted
-    arguments = {"contrast": ("type_1", "type_2"), "n_samples": 100}
+    arguments = {"contrast": ("type_1", "type_2"), "n_samples": 1000}
     wi.tl.pseudo_profiles(adata, model, "cell_type", **arguments)
     all_cells = adata.uns[KEY]["contrast"]
     truth = true_profiles(adata)
@@ -279,7 +279,7 @@ def test_intervals_of_a_representation_vary_over_cells_only(fitted: Fitted):
     adata, model = fitted
     adata.obsm["X_wi"] = model.get_latent_representation()
     adata.obsm["same"] = np.tile(adata.obsm["X_wi"].mean(axis=0), (adata.n_obs, 1))
-    arguments = {"contrast": ("type_1", "type_2"), "n_samples": 100}
+    arguments = {"contrast": ("type_1", "type_2"), "n_samples": 1000}
     own = wi.tl.pseudo_profiles(adata, model, "cell_type", copy=True, **arguments)
     given = wi.tl.pseudo_profiles(adata, model, "cell_type", use_rep="X_wi", copy=True, **arguments)
     flat = wi.tl.pseudo_profiles(adata, model, "cell_type", use_rep="same", copy=True, **arguments)

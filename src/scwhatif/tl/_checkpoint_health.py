@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +11,12 @@ import pandas as pd
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
+from scwhatif._quiet import quiet
 from scwhatif._validation import check_obs_key
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
@@ -111,10 +110,10 @@ def checkpoint_health(
     ...     model.train(max_epochs=1, seed=0, enable_progress_bar=False)
     ...     model.save(folder / f"epoch={epoch}")
     >>> wi.tl.checkpoint_health(adata, folder, model_class=wi.model.BetaLinearSCVI, identity_key="cell_type")
-    >>> adata.uns["checkpoint_health"]["table"][["checkpoint", "epoch", "status"]]
-      checkpoint  epoch status
-    0    epoch=0    1.0     ok
-    1    epoch=1    2.0     ok
+    >>> adata.uns["checkpoint_health"]["table"][["checkpoint", "epoch"]]
+      checkpoint  epoch
+    0    epoch=0    1.0
+    1    epoch=1    2.0
     """
     if hasattr(adata, "mod"):
         msg = "checkpoint_health is for models of an AnnData, not of a MuData."
@@ -126,7 +125,7 @@ def checkpoint_health(
         msg = "exam_key says which cells of an identity are an answer, so it needs identity_key."
         raise ValueError(msg)
     folders = _folders(paths)
-    with _quiet():
+    with quiet("scvi"):
         for folder in folders:
             _check_class(folder, model_class)
     rows = _rows(adata, indices, n_cells, seed)
@@ -209,18 +208,6 @@ def _rows(adata: AnnData, indices: ArrayLike | None, n_cells: int, seed: int) ->
     return rows
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a line of scvi-tools for every file that it reads."""
-    logger = logging.getLogger("scvi")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
 def _look(
     adata: AnnData,
     folder: Path,
@@ -237,7 +224,7 @@ def _look(
     # loading registers the data it is given, and writes into them
     cells = shallow(adata)
     cells.var = adata.var.copy()
-    with _quiet(), seeded(settings["seed"]):
+    with quiet("scvi"), seeded(settings["seed"]):
         model = model_class.load(str(folder), adata=cells, accelerator="cpu")
         try:
             z = np.asarray(model.get_latent_representation(indices=rows))
