@@ -1,6 +1,6 @@
 """Does training an embedding beat not training it? Retrieval of known and of unseen identities beside all floors.
 
-    python benchmarks/metric_learning.py [--data shared/data] [--seeds 5] [--epochs 40] [--sets digits ecg_id …]
+    python benchmarks/metric_learning.py [--data PATH] [--seeds 5] [--epochs 40] [--sets digits ecg_id …]
         [--splits open closed] [--methods supcon …] [--far-negative [--window 6]] [--quick] [--json FILE]
 
 Sets: ``digits`` (900 images of scikit-learn), ``pbmc68k`` (cell types, bundled with scanpy), ``ecg_id`` (mean heart
@@ -84,9 +84,12 @@ def pbmc68k(_: Path) -> Data:
     return Data(x.astype(np.float32), cells.obs["bulk_labels"].cat.codes.to_numpy(), None)
 
 
+FILES = {"ecg_id": "ecg_id/ecg_id.npz", "sc_mixology": "sc_mixology/sc5cl_3plate.h5ad"}
+
+
 def ecg_id(folder: Path) -> Data:
     """Mean beats, four to a record, each of a quarter of its beats."""
-    stored = np.load(folder / "ecg_id" / "ecg_id.npz", allow_pickle=False)
+    stored = np.load(folder / FILES["ecg_id"], allow_pickle=False)
     rows, identity, exam = [], [], []
     for record, (signal, subject) in enumerate(zip(stored["signal"][:, 1], stored["subject"], strict=True)):
         signal = signal.astype(np.float64) - np.median(signal)
@@ -102,7 +105,7 @@ def ecg_id(folder: Path) -> Data:
 
 def sc_mixology(folder: Path) -> Data:
     """Five cell lines on three plates."""
-    cells = ad.read_h5ad(folder / "sc_mixology" / "sc5cl_3plate.h5ad")
+    cells = ad.read_h5ad(folder / FILES["sc_mixology"])
     cells = cells[cells.obs["demuxlet_cls"] != "DBL"].copy()
     sc.pp.normalize_total(cells)
     sc.pp.log1p(cells)
@@ -314,7 +317,7 @@ def far_negative(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
@@ -331,6 +334,10 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore")
+    absent = [name for name, file in FILES.items() if name in arguments.sets and not (arguments.data / file).is_file()]
+    for name in absent:
+        print(f"{name}: skipped, {FILES[name]} is not in --data")
+    arguments.sets = [name for name in arguments.sets if name not in absent]
     if arguments.far_negative:
         far_negative(arguments)
         return

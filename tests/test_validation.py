@@ -277,3 +277,9 @@ def test_duplicated_var_names():
         adata = ad.AnnData(COUNTS, var=pd.DataFrame(index=["g0", "g1", "g1"]))
     with pytest.raises(ValueError, match=r"1 duplicated var_names: 'g1'\. Run adata\.var_names_make_unique"):
         v.check_var_names(adata, ["g0", "g1"], "query")
+
+
+def test_numbers_of_at_least_one():
+    v.check_at_least_one(n_top=1, batch_size=None)
+    with pytest.raises(ValueError, match=r"batch_size=0 must be at least 1\."):
+        v.check_at_least_one(n_top=1, batch_size=0, n_steps=-1)

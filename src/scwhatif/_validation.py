@@ -48,6 +48,14 @@ def is_fractional(values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.abs(values - np.rint(values)) > _INTEGER_TOLERANCE
 
 
+def check_at_least_one(**settings: int | None) -> None:
+    """Raise ``ValueError`` for a number below 1; ``None`` passes."""
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            msg = f"{name}={value} must be at least 1."
+            raise ValueError(msg)
+
+
 def check_obs_key(adata: AnnData, key: str, name: str = "key") -> None:
     """Raise ``KeyError`` unless ``adata.obs`` has column `key`; `name` is the argument that carried it."""
     if key not in adata.obs.columns:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from scwhatif.perturbation import Edit
+from scwhatif.perturbation._edit import feature_edit
 
 
 def feature(op, value=None):
@@ -40,6 +41,13 @@ def test_facts_of_each_kind():
     pair, latent = Edit("feature", ("B", "A"), "ko"), Edit("latent", ("z12",), "=", 0)
     assert (pair.features, pair.dim) == (("A", "B"), None)
     assert (latent.features, latent.dim) == ((), 12)
+
+
+def test_edits_of_features_take_one_name_or_several():
+    assert feature_edit("MYC", "ko") == Edit("feature", ("MYC",), "ko")
+    assert feature_edit(iter(["TP53", "MYC"]), "x", 2) == Edit("feature", ("MYC", "TP53"), "x", 2.0)
+    with pytest.raises(ValueError, match="names that are not empty"):
+        feature_edit([], "ko")
 
 
 def test_is_a_value():

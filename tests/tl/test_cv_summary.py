@@ -66,3 +66,17 @@ def test_fold_table():
     assert len(found) == 12
     assert found[found["fold"] == 1]["sample"].tolist() == ["s9", "s10"] * 2
     assert found["repeat"].tolist() == [0] * 6 + [1] * 6
+
+
+def test_intervals_of_r2_end_at_1(table: pd.DataFrame):
+    near = np.array([0.99, 0.6, np.nan, 0.95, 0.98, 0.7])
+    ours = (table["method"] == "ours").to_numpy()
+    table.loc[ours, "r2"] = near[(3 * table["repeat"] + table["fold"])[ours]]
+    summary = summarise(table, SPLITS, baselines=["mean"], confidence=0.95).set_index(["layer", "inputs", "method"])
+    free = nadeau_bengio_interval(near, n_train=8, n_test=2, confidence=0.95)
+    row = summary.loc[("rna", "imputation", "ours")]
+    assert free.high > 1
+    np.testing.assert_allclose(row[["r2", "low", "high"]].astype(float), [free.mean, free.low, 1.0])
+    # a difference of two of them has no such limit
+    assert row["above_mean_high"] == pytest.approx(free.high)
+    assert summary.loc[("rna", "imputation", "ridge"), "high"] < 1

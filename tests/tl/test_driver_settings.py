@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from scwhatif.tl._driver_settings import check_driver_test, warn_in_sample
+from scwhatif.tl._driver_settings import check_driver_test, check_drivers, warn_in_sample
 from scwhatif.tl._fold_models import FoldModels
 
 
@@ -23,6 +23,17 @@ def test_bad_settings(changed, message):
     check_driver_test(**good)
     with pytest.raises(ValueError, match=message):
         check_driver_test(**good | changed)
+
+
+def test_drivers_are_named_once_in_the_order_asked_for():
+    known = ["mut_0", "mut_1", "cna"]
+    assert check_drivers(None, known, name="drivers") == known
+    assert check_drivers("cna", known, name="drivers") == ["cna"]
+    assert check_drivers(["cna", "mut_0", "cna"], known, name="drivers") == ["cna", "mut_0"]
+    with pytest.raises(KeyError, match=r"candidates names \['BRAF'\], which are not drivers .*'mut_0', 'mut_1', 'cna'"):
+        check_drivers(["mut_0", "BRAF"], known, name="candidates")
+    with pytest.raises(ValueError, match="drivers is empty; name at least one driver"):
+        check_drivers([], known, name="drivers")
 
 
 def test_only_models_asked_about_their_own_samples_are_warned_of():

@@ -164,7 +164,7 @@ def test_copy_and_round_trip(fitted, tmp_path: Path):
 def test_bad_input(fitted):
     mdata, models = fitted
     for changed, error, message in [
-        ({"drivers": ["mut_0", "KRAS"]}, KeyError, "'KRAS' are not drivers"),
+        ({"drivers": ["mut_0", "KRAS"]}, KeyError, r"\['KRAS'\], which are not drivers"),
         ({"drivers": []}, ValueError, "drivers is empty"),
         ({"layers": "lipids"}, KeyError, "layers names \\['lipids'\\]"),
         ({"strata": "tissue"}, KeyError, "strata names 'tissue'"),

@@ -10,7 +10,16 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from scwhatif.tl._screen_settings import check_match_on, check_pairs, check_plan, gene_columns, open_store, read_op
+from scwhatif.metrics import MIN_MATCHED
+from scwhatif.tl._screen_settings import (
+    check_match_on,
+    check_n_null,
+    check_pairs,
+    check_plan,
+    gene_columns,
+    open_store,
+    read_op,
+)
 
 
 def plan(**kwargs: Any) -> Any:
@@ -33,6 +42,14 @@ def test_covariates(match_on: Any):
     check_match_on(("weight", "mean"))
     with pytest.raises(ValueError, match="match_on="):
         check_match_on(match_on)
+
+
+def test_number_of_matched_genes():
+    for n_null in (0, MIN_MATCHED):
+        check_n_null(n_null)
+    for n_null in (-1, MIN_MATCHED - 1):
+        with pytest.raises(ValueError, match=f"n_null={n_null} is too few .* use {MIN_MATCHED} or more"):
+            check_n_null(n_null)
 
 
 def test_pairs():

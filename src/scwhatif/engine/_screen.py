@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from scwhatif.engine._feature_counts import FeatureCounts
 from scwhatif.engine._item_table import Item, ItemTable
 from scwhatif.engine._read_rows import by_rows, read_rows
-from scwhatif.engine._screen_shard import FeatureCounts, Library, ShardTask
+from scwhatif.engine._screen_shard import Library, ShardTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,6 +10,7 @@ import torch
 from numba import njit
 from scipy import sparse
 
+from scwhatif.engine._feature_counts import FeatureCounts, count_features, count_pairs
 from scwhatif.engine._item_pairs import ItemPairs, item_pairs
 from scwhatif.engine._pair_edits import PairEdits
 from scwhatif.engine._pair_kernel import PairKernel
@@ -30,62 +31,6 @@ _BATCH_UNITS = {"cpu": 2**19}
 _BATCH_UNITS_ACCELERATOR = 2**25
 # For want of knowing how wide an encoder is.
 _TYPICAL_WIDTH = 128
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureCounts:
-    """What the data alone say about each feature and each item in each group of cells.
-
-    Parameters
-    ----------
-    n_cells
-        Cells of each group, ``(n_groups,)``.
-    n_nonzero
-        Cells whose value is not 0, ``(n_features, n_groups)``.
-    total, total_abs
-        Sum of the values, and of their absolute values, ``(n_features, n_groups)``.
-    n_changed
-        Cells in which an item changes a value, ``(n_items, n_groups)``.
-    """
-
-    n_cells: NDArray[np.int64]
-    n_nonzero: NDArray[np.int64]
-    total: NDArray[np.float64]
-    total_abs: NDArray[np.float64]
-    n_changed: NDArray[np.int64]
-
-    @classmethod
-    def zeros(cls, n_features: int, n_items: int, n_groups: int) -> FeatureCounts:
-        """Start with nothing counted.
-
-        Parameters
-        ----------
-        n_features, n_items, n_groups
-            Numbers of each.
-
-        Returns
-        -------
-        Zeros.
-        """
-        shape = (n_features, n_groups)
-        return cls(
-            np.zeros(n_groups, np.int64),
-            np.zeros(shape, np.int64),
-            np.zeros(shape),
-            np.zeros(shape),
-            np.zeros((n_items, n_groups), np.int64),
-        )
-
-    def add(self, other: FeatureCounts) -> None:
-        """Add the counts of other cells, in place.
-
-        Parameters
-        ----------
-        other
-            Of the same features, items and groups.
-        """
-        for name, values in vars(other).items():
-            getattr(self, name).__iadd__(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +127,9 @@ class ShardTask:
         """
         counts = self._zeros()
         for start, chunk, chunk_groups in self._chunks(x, groups):
-            _count_features(chunk, chunk_groups, counts)
+            count_features(chunk, chunk_groups, counts)
             for pairs in self._pairs(self._edit(chunk, first_row + start), chunk_groups):
-                _count_pairs(pairs.items, pairs.rows, chunk_groups, counts.n_changed)
+                count_pairs(pairs.items, pairs.rows, chunk_groups, counts)
         return counts
 
     def run(
@@ -207,14 +152,14 @@ class ShardTask:
         counts, effects = self._zeros(), np.zeros((n_bins, plan.n_latent + 2))
         kept: list[sparse.csr_matrix] = []
         for start, chunk, chunk_groups in self._chunks(x, groups):
-            _count_features(chunk, chunk_groups, counts)
+            count_features(chunk, chunk_groups, counts)
             edited = self._edit(chunk, first_row + start)
             chunk_fields = {key: values[start : start + chunk.shape[0]] for key, values in fields.items()}
             states = plan.cells(chunk, chunk_fields, scale_range=self._scale_range(chunk, edited, chunk_groups))
             encode = self._encoder(states, chunk, edited)
             found = []
             for pairs in self._pairs(edited, chunk_groups):
-                _count_pairs(pairs.items, pairs.rows, chunk_groups, counts.n_changed)
+                count_pairs(pairs.items, pairs.rows, chunk_groups, counts)
                 distance = encode(pairs, pairs.items * self.n_groups + chunk_groups[pairs.rows], effects)
                 if self.keep is not None:
                     found.append((pairs.rows, pairs.items, distance))
@@ -364,28 +309,6 @@ def _kept_pairs(
     wanted = column[items] >= 0
     pairs = (distance[wanted], (rows[wanted], column[items[wanted]]))
     return sparse.csr_matrix(pairs, shape=(n_cells, len(keep)), dtype=np.float32)
-
-
-def _count_features(chunk: sparse.csr_matrix, groups: NDArray[np.int64], counts: FeatureCounts) -> None:
-    counts.n_cells.__iadd__(np.bincount(groups, minlength=len(counts.n_cells)))
-    _count_values(chunk.indptr, chunk.indices, chunk.data, groups, counts.n_nonzero, counts.total, counts.total_abs)
-
-
-@njit(nogil=True, cache=True)
-def _count_values(indptr, indices, data, groups, n_nonzero, total, total_abs):  # type: ignore[no-untyped-def]
-    for row in range(groups.size):
-        group = groups[row]
-        for at in range(indptr[row], indptr[row + 1]):
-            feature = indices[at]
-            n_nonzero[feature, group] += 1
-            total[feature, group] += data[at]
-            total_abs[feature, group] += abs(data[at])
-
-
-@njit(nogil=True, cache=True)
-def _count_pairs(items, rows, groups, n_changed):  # type: ignore[no-untyped-def]
-    for pair in range(items.size):
-        n_changed[items[pair], groups[rows[pair]]] += 1
 
 
 @njit(nogil=True, cache=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scwhatif import _validation
+from scwhatif._quiet import quiet
 from scwhatif.model._fold_store import model_path, read_manifest
 from scwhatif.model._multi_omic_lpm import MultiOmicLPM
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     from mudata import MuData
 
@@ -92,22 +90,11 @@ def load_folds(
         raise FileNotFoundError(msg)
     models = []
     for each in manifest["folds"]:
-        with _quiet():
+        # a line about a file that need not be downloaded, for every fold
+        with quiet("scvi"):
             model = wanted.load(str(model_path(directory, each["name"])), mdata, accelerator=accelerator)
         # the order of the samples may be another one than that of the cross-validation
         for part in ("train", "validation", "test"):
             setattr(model, f"{part}_indices", rows[np.asarray(each[part], dtype=np.int64)])
         models.append(model)
     return models
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a line about a file that need not be downloaded for every fold."""
-    logger = logging.getLogger("scvi")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

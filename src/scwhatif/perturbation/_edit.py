@@ -11,6 +11,8 @@ import numpy as np
 from scwhatif.perturbation._lexicon import LATENT_NAME, format_name, format_number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
 
 Kind = Literal["feature", "latent", "modality", "context"]
@@ -253,6 +255,11 @@ class Edit:
 
     def _overflow(self, dtype: np.dtype) -> ValueError:
         return ValueError(f"the result of {self} does not fit in {dtype}; convert the values to a wider dtype first")
+
+
+def feature_edit(features: str | Iterable[str], op: Op, value: float | None = None) -> Edit:
+    """One edit of a feature, or of several together."""
+    return Edit("feature", (features,) if isinstance(features, str) else tuple(features), op, value)
 
 
 def check_value(op: Op, value: float | str | None) -> float | str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scwhatif.perturbation._apply_columns import MatrixT, apply_columns, n_columns_of
 from scwhatif.perturbation._canonical_order import canonical_order
-from scwhatif.perturbation._edit import KINDS, Edit, Kind
+from scwhatif.perturbation._edit import KINDS, Edit, Kind, feature_edit
 from scwhatif.perturbation._grammar import Sets, read_perturbation, read_terms
 from scwhatif.perturbation._read_frame import read_frame
 from scwhatif.perturbation._resolve import resolve_features, resolve_latent
@@ -162,7 +162,7 @@ class Perturbation:
         >>> Perturbation.knockout(["TP53", "MDM2"])
         Perturbation('{MDM2,TP53}:ko')
         """
-        return cls((Edit("feature", _as_names(features), "ko"),))
+        return cls((feature_edit(features, "ko"),))
 
     @classmethod
     def scale(cls, features: str | Iterable[str], factor: float) -> Perturbation:
@@ -184,7 +184,7 @@ class Perturbation:
         >>> Perturbation.scale("MYC", 2)
         Perturbation('MYC:x2')
         """
-        return cls((Edit("feature", _as_names(features), "x", factor),))
+        return cls((feature_edit(features, "x", factor),))
 
     @classmethod
     def latent(cls, dim: int, delta: float) -> Perturbation:
@@ -396,7 +396,3 @@ class Perturbation:
         array([[0., 3.]])
         """
         return apply_columns(z, self.latent_edits(n_columns_of(z)))
-
-
-def _as_names(features: str | Iterable[str]) -> tuple[str, ...]:
-    return (features,) if isinstance(features, str) else tuple(features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -12,6 +11,7 @@ import numpy as np
 from anndata import AnnData
 
 from scwhatif._compat import registered, seeded
+from scwhatif._quiet import quiet
 from scwhatif._validation import check_groups, layer_names
 from scwhatif.metrics import disentanglement, latent_correlation, one_vs_rest_auc, posterior_collapse
 from scwhatif.metrics._latent_information import read_posterior
@@ -98,7 +98,7 @@ def run_fit(data: AnnData, fit: BetaFit) -> BetaFitResult:
         No validation cells were left by the arguments of ``train``.
     """
     # the outer seed restores the generators after what draws in passing, such as encoding
-    with _ONE_AT_A_TIME, _one_thread(), _quiet(), seeded(fit.seed):
+    with alone(), seeded(fit.seed):
         cells = shallow(data)
         with registered(fit.model_class, cells, **fit.setup):
             with seeded(fit.seed):
@@ -111,6 +111,13 @@ def run_fit(data: AnnData, fit: BetaFit) -> BetaFitResult:
             if fit.rotate is not None:
                 model.rotate(fit.rotate)
             return _measure(model, cells, fit)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One fit at a time, on one torch thread, without Lightning's report on the machine before it."""
+    with _ONE_AT_A_TIME, _one_thread(), quiet("lightning.pytorch"):
+        yield
 
 
 def shallow(adata: AnnData) -> AnnData:
@@ -190,15 +197,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's report on the machine before every fit."""
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -122,7 +122,7 @@ def with_seed(function: Any, arguments: dict[str, Any], seed: int) -> dict[str, 
 
 def _fit_model(data: Any, fit: ContextFit, split: ContextSplit, seen: NDArray[np.int64]) -> NDArray[np.float64]:
     from scwhatif._compat import registered, seeded
-    from scwhatif.tl._beta_fit import _ONE_AT_A_TIME, _one_thread, _quiet, shallow
+    from scwhatif.tl._beta_fit import alone, shallow
 
     pairs = shallow(data)
     # the model cannot see what it is scored on: only labels of training and validation pairs are left
@@ -131,7 +131,7 @@ def _fit_model(data: Any, fit: ContextFit, split: ContextSplit, seen: NDArray[np
         hidden[part] = fit.labels[part]
     pairs.obs[fit.setup["label_key"]] = hidden
     rest = np.setdiff1d(np.arange(pairs.n_obs), np.concatenate([split.train, split.validation]))
-    with _ONE_AT_A_TIME, _one_thread(), _quiet(), seeded(fit.seed), registered(fit.model_class, pairs, **fit.setup):
+    with alone(), seeded(fit.seed), registered(fit.model_class, pairs, **fit.setup):
         model = fit.model_class(pairs, **with_seed(fit.model_class, fit.model, fit.seed))
         model.train(
             **{"enable_progress_bar": False} | with_seed(fit.model_class.train, fit.train, fit.seed),

@@ -68,7 +68,7 @@ def cross_validate(
     (:func:`scwhatif.nn.ridge_loo`). For reconstruction, where it could copy, there is no ridge.
 
     Intervals are those of :func:`scwhatif.metrics.nadeau_bengio_interval`, which allow for the training samples that
-    folds share.
+    folds share; that of an R² ends at 1.
 
     Parameters
     ----------

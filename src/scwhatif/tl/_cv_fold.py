@@ -15,7 +15,7 @@ from scwhatif import _validation
 from scwhatif._compat import registered, seeded
 from scwhatif._mudata import without_pulling
 from scwhatif.model._fold_store import read_scores, write_fold
-from scwhatif.tl._beta_fit import _ONE_AT_A_TIME, _one_thread, _quiet
+from scwhatif.tl._beta_fit import alone
 from scwhatif.tl._cv_scores import score_fold
 from scwhatif.tl._fit_cache import _plain, data_hash
 
@@ -203,7 +203,7 @@ def run_fold(
     """
     if folder is not None and (done := read_scores(folder, name)) is not None:
         return done
-    with _ONE_AT_A_TIME, _one_thread(), _quiet(), _one_blas_thread(), seeded(fit.seed):
+    with alone(), _one_blas_thread(), seeded(fit.seed):
         mdata = data.mudata()
         with registered(fit.model_class, mdata, **fit.setup):
             model = fit.model_class(mdata, **fit.model, seed=fit.seed)

@@ -80,7 +80,7 @@ def summarise(
 
     Returns
     -------
-    One row per layer, inputs and method.
+    One row per layer, inputs and method. An interval of R² ends at 1, the most it can be; differences have no limit.
     """
     sizes = {(s.repeat, s.fold): (len(s.train) + len(s.validation), len(s.test)) for s in splits}
     n_train, n_test = (np.array(each, dtype=float) for each in zip(*sizes.values(), strict=True))
@@ -97,7 +97,9 @@ def summarise(
     for (layer, inputs, method), part in table.groupby(_ORDER, observed=True):
         scores = r2[layer, inputs, method]
         row: dict[str, Any] = {"layer": layer, "inputs": inputs, "method": method}
-        row["r2"], row["low"], row["high"] = interval(scores)
+        row["r2"], low, high = interval(scores)
+        # Student's interval knows of no limits
+        row["low"], row["high"] = np.clip([low, high], -np.inf, 1.0).tolist()
         row["sd"] = float(scores.std())
         row |= {name: float(part[name].mean()) for name in ("r2_median", "r2_pooled", "coverage")}
         row["n_folds"] = int(scores.notna().sum())

@@ -6,6 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scwhatif.tl._fold_models import FoldModels
 
 DriverNull = Literal["permutation", "conditional"]
@@ -23,6 +25,44 @@ def check_driver_test(*, null: str, min_carriers: int, n_null: int) -> None:
     if n_null < _FEWEST_DRAWS:
         msg = f"n_null={n_null} draws cannot tell anything; use at least {_FEWEST_DRAWS}."
         raise ValueError(msg)
+
+
+def check_drivers(
+    asked: str | Sequence[str] | None, known: Sequence[str], *, name: Literal["drivers", "candidates"]
+) -> list[str]:
+    """Names of the drivers asked for.
+
+    Parameters
+    ----------
+    asked
+        One or several; ``None`` for all.
+    known
+        Those of the model.
+    name
+        Name of the argument.
+
+    Returns
+    -------
+    Each once, in the order asked for.
+
+    Raises
+    ------
+    KeyError
+        A driver does not exist.
+    ValueError
+        None was asked for.
+    """
+    if asked is None:
+        return list(known)
+    wanted = [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
+    if not wanted:
+        msg = f"{name} is empty; name at least one driver, or pass None for all."
+        raise ValueError(msg)
+    unknown = [each for each in wanted if each not in known]
+    if unknown:
+        msg = f"{name} names {unknown}, which are not drivers of the model; it has {list(known)}."
+        raise KeyError(msg)
+    return wanted
 
 
 def warn_in_sample(models: FoldModels, *, stacklevel: int = 3) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
+from scwhatif._validation import check_at_least_one
 from scwhatif.tl._encoder_source import encoder_source
 from scwhatif.tl._screen_settings import gene_columns, read_op
 
@@ -119,10 +120,7 @@ def epistasis(
     (6, 7)
     """
     edit = read_op(op)
-    for name, value in (("min_cells", min_cells), ("n_top", n_top)):
-        if value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(min_cells=min_cells, n_top=n_top)
     columns = gene_columns(adata, genes)
     if not 2 <= len(columns) <= _MAX_GENES:
         msg = (

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scwhatif import _validation
 from scwhatif._keys import Key
 from scwhatif._mudata import without_pulling
 from scwhatif._provenance import params
 from scwhatif.tl._driver_effects import DriverEffects, driver_strata
-from scwhatif.tl._driver_settings import check_driver_test, warn_in_sample
+from scwhatif.tl._driver_settings import check_driver_test, check_drivers, warn_in_sample
 from scwhatif.tl._driver_tables import adjusted, driver_rows, layer_stability
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ def gene_knockout(
         msg = f"n_pairs={n_pairs} must not be negative."
         raise ValueError(msg)
     question = DriverEffects(mdata, model, layers=layers, set_to=set_to)
-    asked = _driver_names(question, drivers)
+    asked = check_drivers(drivers, question.names, name="drivers")
     keys, codes = driver_strata(mdata, question.models.first, strata)
     warn_in_sample(question.models)
     found = [
@@ -203,17 +202,3 @@ def gene_knockout(
         ),
     }
     return result if copy else None
-
-
-def _driver_names(question: DriverEffects, drivers: str | Sequence[str] | None) -> list[str]:
-    if drivers is None:
-        return question.names
-    asked = [drivers] if isinstance(drivers, str) else list(dict.fromkeys(drivers))
-    unknown = [name for name in asked if name not in question.names]
-    if unknown:
-        msg = f"{_validation._listed(unknown)} are not drivers of the model, which has {question.names}."
-        raise KeyError(msg)
-    if not asked:
-        msg = "drivers is empty; name at least one, or None for all."
-        raise ValueError(msg)
-    return asked

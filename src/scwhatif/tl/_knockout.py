@@ -10,6 +10,7 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
+from scwhatif._validation import check_at_least_one
 from scwhatif.metrics import MIN_MATCHED
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
 from scwhatif.tl._encoder_source import encoder_source
@@ -19,6 +20,7 @@ from scwhatif.tl._screen_settings import (
     Library,
     Pairs,
     check_match_on,
+    check_n_null,
     check_pairs,
     check_plan,
     gene_columns,
@@ -293,16 +295,9 @@ def knockout(
 
 
 def _check_settings(*, n_null: int, match_on: Sequence[str], min_cells: int, batch_size: int | None) -> None:
-    if n_null != 0 and n_null < MIN_MATCHED:
-        msg = (
-            f"n_null={n_null} is too few to estimate a trend and its scatter; use {MIN_MATCHED} or more, or 0 for none."
-        )
-        raise ValueError(msg)
+    check_n_null(n_null)
     check_match_on(match_on)
-    for name, value in (("min_cells", min_cells), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(min_cells=min_cells, batch_size=batch_size)
 
 
 def _warn_unmatched(table: pd.DataFrame, n_null: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from scwhatif._keys import Key
 from scwhatif._mudata import without_pulling
 from scwhatif._provenance import params
-from scwhatif.metrics import MIN_MATCHED
+from scwhatif._validation import check_at_least_one
 from scwhatif.tl._cell_bins import CellBins
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
 from scwhatif.tl._encoder_source import encoder_source
@@ -18,7 +18,7 @@ from scwhatif.tl._gene_readout import gene_columns
 from scwhatif.tl._readout_target import readout_target, state_members
 from scwhatif.tl._regulator_effects import method_summary, regulator_effects, regulator_table
 from scwhatif.tl._regulator_table import agreement, warn_unmatched
-from scwhatif.tl._screen_settings import check_match_on, check_plan
+from scwhatif.tl._screen_settings import check_match_on, check_n_null, check_plan
 from scwhatif.tl._storm_settings import COHORT, STORM, check_defaults, check_single, in_mudata
 
 if TYPE_CHECKING:
@@ -344,11 +344,6 @@ def _checked_methods(method: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_settings(*, n_null: int, match_on: Sequence[str], min_cells: int, n_steps: int, n_baselines: int) -> None:
-    if n_null != 0 and n_null < MIN_MATCHED:
-        msg = f"n_null={n_null} is too few to estimate a spread; use {MIN_MATCHED} or more, or 0 for none."
-        raise ValueError(msg)
+    check_n_null(n_null)
     check_match_on(match_on)
-    for name, value in (("min_cells", min_cells), ("n_steps", n_steps), ("n_baselines", n_baselines)):
-        if value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(min_cells=min_cells, n_steps=n_steps, n_baselines=n_baselines)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scwhatif._validation import check_counts, check_layer, iter_blocks
+from scwhatif._validation import check_at_least_one, check_counts, check_layer, iter_blocks
 from scwhatif.metrics import matched_neighbours
 from scwhatif.tl._classifier_floors import GeneSets, gene_columns
-from scwhatif.tl._screen_table import Covariate
+from scwhatif.tl._screen_settings import check_match_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
     from scvi.model.base import BaseModelClass
+
+    from scwhatif.tl._screen_table import Covariate
 
 # Cells on which an encoder is checked before its weights are believed.
 _CHECKED_CELLS = 32
@@ -112,17 +114,11 @@ def matched_gene_sets(
 
 
 def _check_settings(match_on: Sequence[str], *, n_sets: int, n_neighbors: int, has_model: bool) -> None:
-    known = get_args(Covariate)
-    if isinstance(match_on, str) or not match_on or not set(match_on) <= set(known):
-        msg = f"match_on={match_on!r} must hold one or more of {known}."
-        raise ValueError(msg)
+    check_match_on(match_on)
     if "weight" in match_on and not has_model:
         msg = "match_on='weight' needs the model whose encoder reads the genes; pass model=."
         raise ValueError(msg)
-    for name, value in (("n_sets", n_sets), ("n_neighbors", n_neighbors)):
-        if value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(n_sets=n_sets, n_neighbors=n_neighbors)
 
 
 def _covariates(x: Any) -> dict[str, NDArray[np.float64]]:

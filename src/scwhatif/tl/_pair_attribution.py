@@ -10,7 +10,7 @@ import pandas as pd
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import _unknown_key
+from scwhatif._validation import _unknown_key, check_at_least_one
 from scwhatif.tl._attribution_tables import attribution_lines, attribution_table, labelled
 from scwhatif.tl._context_model import attributable_pairs, pair_positions
 from scwhatif.tl._pair_network import PairNetwork, Target
@@ -160,16 +160,7 @@ def pair_attribution(
     True
     """
     method = _checked_method(attributable_pairs(adata, model), target, method)
-    for name, value in {
-        "n_draws": n_draws,
-        "n_baselines": n_baselines,
-        "n_steps": n_steps,
-        "window": window,
-        "n_windows": n_windows,
-    }.items():
-        if value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(n_draws=n_draws, n_baselines=n_baselines, n_steps=n_steps, window=window, n_windows=n_windows)
     rows = pair_positions(indices, adata.n_obs)
     of_sequences = method in _OF_SEQUENCES
     names = _feature_names(adata, model, target)

@@ -10,7 +10,7 @@ import numpy as np
 from scwhatif._keys import Key
 from scwhatif._mudata import without_pulling
 from scwhatif._provenance import params
-from scwhatif.metrics import MIN_MATCHED
+from scwhatif._validation import check_at_least_one
 from scwhatif.tl._cell_bins import CellBins
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
 from scwhatif.tl._coalitions import coalition_tables
@@ -20,7 +20,7 @@ from scwhatif.tl._gene_readout import gene_columns, knockout, screen_readout
 from scwhatif.tl._inhibition_tables import closest_players, distance_table, inhibition_table
 from scwhatif.tl._readout_target import reference_state, state_members
 from scwhatif.tl._regulator_table import warn_unmatched
-from scwhatif.tl._screen_settings import check_match_on, check_plan
+from scwhatif.tl._screen_settings import check_match_on, check_n_null, check_plan
 from scwhatif.tl._storm_settings import check_defaults, check_single, in_mudata
 
 if TYPE_CHECKING:
@@ -335,12 +335,8 @@ def _check_settings(n_inhibited: int, n_candidates: int, *, max_set: int, n_null
             f"{_MOST_PLAYERS}: there are 2 ** max_set sets to encode."
         )
         raise ValueError(msg)
-    if n_null != 0 and n_null < MIN_MATCHED:
-        msg = f"n_null={n_null} is too few to estimate a spread; use {MIN_MATCHED} or more, or 0 for none."
-        raise ValueError(msg)
-    if min_cells < 1:
-        msg = f"min_cells={min_cells} must be at least 1."
-        raise ValueError(msg)
+    check_n_null(n_null)
+    check_at_least_one(min_cells=min_cells)
 
 
 def _screen(

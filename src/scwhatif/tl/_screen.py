@@ -10,6 +10,7 @@ import numpy as np
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
+from scwhatif._validation import check_at_least_one
 from scwhatif.tl._cell_groups import ALL_CELLS, cell_groups
 from scwhatif.tl._encoder_source import encoder_source
 from scwhatif.tl._identity_share import identity_share
@@ -247,10 +248,7 @@ def _check_settings(*, n_null: int, min_cells: int, batch_size: int | None) -> N
     if n_null < 0:
         msg = f"n_null={n_null} must not be negative."
         raise ValueError(msg)
-    for name, value in (("min_cells", min_cells), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(min_cells=min_cells, batch_size=batch_size)
 
 
 def _warn_unchanged(named: Mapping[str, object], n_changed: NDArray[np.int64]) -> None:

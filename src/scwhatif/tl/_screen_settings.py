@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from scwhatif.metrics import MIN_MATCHED
 from scwhatif.tl._screen_table import Covariate
 
 if TYPE_CHECKING:
@@ -67,6 +68,13 @@ def check_match_on(match_on: Sequence[str]) -> None:
     known = get_args(Covariate)
     if isinstance(match_on, str) or not match_on or not set(match_on) <= set(known):
         msg = f"match_on={match_on!r} must hold one or more of {known}."
+        raise ValueError(msg)
+
+
+def check_n_null(n_null: int) -> None:
+    """Raise ``ValueError`` unless so many matched genes are enough to compare one with, or none are wanted."""
+    if n_null != 0 and n_null < MIN_MATCHED:
+        msg = f"n_null={n_null} is too few to estimate a spread; use {MIN_MATCHED} or more, or 0 for none."
         raise ValueError(msg)
 
 

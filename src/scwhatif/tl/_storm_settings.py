@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import pandas as pd
 
+from scwhatif._validation import check_at_least_one
+from scwhatif.tl._driver_settings import check_drivers
 from scwhatif.tl._layer_values import training_rows
 
 if TYPE_CHECKING:
@@ -85,10 +87,7 @@ def check_counts(n_null: int, **settings: int) -> None:
     if n_null < 0:
         msg = f"n_null={n_null} must not be negative."
         raise ValueError(msg)
-    for name, value in settings.items():
-        if value < 1:
-            msg = f"{name}={value} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(**settings)
 
 
 def driver_columns(model: MultiOmicLPM, candidates: str | Sequence[str] | None) -> NDArray[np.int64]:
@@ -119,14 +118,7 @@ def driver_columns(model: MultiOmicLPM, candidates: str | Sequence[str] | None) 
     names = pd.Index(model.get_state_registry(layer)["column_names"])
     if candidates is None:
         return np.arange(len(names))
-    wanted = [candidates] if isinstance(candidates, str) else list(candidates)
-    if not wanted:
-        msg = "candidates is empty; name at least one driver, or pass None for all."
-        raise ValueError(msg)
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        msg = f"candidates names {unknown}, which are not drivers of the model; it has {list(names)}."
-        raise KeyError(msg)
+    wanted = check_drivers(candidates, list(names), name="candidates")
     return np.unique(names.get_indexer(wanted))
 
 

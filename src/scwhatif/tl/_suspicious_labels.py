@@ -9,7 +9,7 @@ import pandas as pd
 
 from scwhatif._keys import Key
 from scwhatif._provenance import params
-from scwhatif._validation import check_groups, check_rep
+from scwhatif._validation import check_at_least_one, check_groups, check_rep
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,10 +124,7 @@ def suspicious_labels(
         if not 0 < value < 1:
             msg = f"{name}={value} must be between 0 and 1."
             raise ValueError(msg)
-    for name, number in (("n_neighbours", n_neighbours), ("n_plantings", n_plantings)):
-        if number < 1:
-            msg = f"{name}={number} must be at least 1."
-            raise ValueError(msg)
+    check_at_least_one(n_neighbours=n_neighbours, n_plantings=n_plantings)
     z = np.asarray(adata.obsm[use_rep], dtype=np.float64)
     still = ~z.any(axis=1)
     if still.any():
