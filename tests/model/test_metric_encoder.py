@@ -95,6 +95,18 @@ def test_strategies_run_and_are_told(metric_adata: AnnData, mining: str):
     assert table["pairs_age"][1:].tolist() == pytest.approx([0.0 if mining == "full-hard" else np.nan] * 2, nan_ok=True)
 
 
+def test_pairs_of_a_bank(metric_adata: AnnData):
+    model = fit(metric_adata, loss="triplet", mining="full-hard", search="bank")
+    table = model.table_.iloc[1:]
+    n_train = len(model.train_indices)
+    # the bank fills up in the first epoch and is full from then on
+    assert table["rows_searched"].iloc[0] < table["rows_searched"].iloc[1] == n_train
+    assert table["pairs_age"].between(0, 2).all()
+    assert table["active_pairs"].between(0, 1).all()
+    exact = fit(metric_adata, loss="triplet", mining="full-hard").table_.iloc[1:]
+    assert exact["rows_searched"].tolist() == [n_train] * 2
+
+
 def test_hard_pairs_are_harder(metric_adata: AnnData):
     easy, hard = (fit(metric_adata, 1, loss="triplet", mining=mining).table_.iloc[1] for mining in ("random", "hard"))
     assert hard["batch_intra"] > easy["batch_intra"]
@@ -248,6 +260,8 @@ def test_rows_without_a_partner_are_dropped_and_told(metric_adata: AnnData):
         ({"min_gain": 1.0}, "min_gain=1.0"),
         ({"split_by": "exam"}, "needs exam_key"),
         ({"refresh_every": 0}, "refresh_every=0"),
+        ({"mining": "full-hard", "search": "bank", "bank_size": 7}, "bank_size=7 must be at least .*, the rows of a"),
+        ({"search": "bank"}, "search='bank' is how mining='full-hard' finds pairs"),
         ({"positive_quantile": 2.0, "mining": "full-hard"}, "positive_quantile=2.0"),
         ({"negative_ranks": (3, 1), "mining": "full-hard"}, "negative_ranks"),
     ],
@@ -281,20 +295,23 @@ if __name__ == "__main__":
     adata = AnnData(obs=pd.DataFrame({"who": who}, index=[str(i) for i in range(72)]), obsm={"z": z})
     MetricEncoder.setup_anndata(adata, identity_key="who", obsm_key="z")
     model = MetricEncoder(adata, n_hidden=8)
-    model.train(3, loss=sys.argv[2], mining=sys.argv[3], accelerator="cpu", devices=2, strategy="ddp",
-                enable_progress_bar=False)
+    model.train(3, loss=sys.argv[2], mining=sys.argv[3], search=sys.argv[4], accelerator="cpu", devices=2,
+                strategy="ddp", enable_progress_bar=False)
     torch.save({"weights": model.module.state_dict(), "table": model.table_},
                f"{sys.argv[1]}/rank{model.trainer.global_rank}.pt")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("loss", "mining"), [("triplet", "full-hard"), ("proxy_anchor", "all")])
-def test_plain_ddp_on_two_cpu_ranks_gives_equal_weights(tmp_path, loss: str, mining: str):
+@pytest.mark.parametrize(
+    ("loss", "mining", "search"),
+    [("triplet", "full-hard", "exact"), ("triplet", "full-hard", "bank"), ("proxy_anchor", "all", "exact")],
+)
+def test_plain_ddp_on_two_cpu_ranks_gives_equal_weights(tmp_path, loss: str, mining: str, search: str):
     script = tmp_path / "fit.py"
     script.write_text(textwrap.dedent(DDP_SCRIPT))
     finished = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), loss, mining],
+        [sys.executable, str(script), str(tmp_path), loss, mining, search],
         capture_output=True,
         text=True,
         timeout=300,

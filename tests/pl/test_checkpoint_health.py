@@ -37,6 +37,7 @@ def test_lines_and_status(adata):
     np.testing.assert_array_equal(lines["map"].get_ydata(), [0.5, 0.6, 0.4])
     assert [to_hex(color).upper() for color in ax.collections[0].get_facecolors()] == ["#009E73", "#E69F00", "#D55E00"]
     assert ax.get_xlabel() == "epoch"
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
     plt.close("all")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -77,7 +78,7 @@ def test_advice(adata):
     assert summary["advice"].to_dict() == {
         "good": "take the last epoch",
         "far": "take the best epoch",
-        "worse": "keep the input",
+        "worse": "training does not help",
         "none": "",
     }
     assert summary.loc["far", ["start", "best", "last", "gain"]].tolist() == pytest.approx([0.6, 0.69, 0.5, 0.09])
@@ -90,7 +91,19 @@ def test_advice(adata):
 def test_of_equal_epochs_the_first_is_best(adata):
     wi.tl.compare_runs(adata, GOOD.assign(map=0.5))
     summary = adata.uns["compare_runs"]["summary"].iloc[0]
-    assert (summary["run"], summary["best_epoch"], summary["advice"]) == ("run", 0, "keep the input")
+    assert (summary["run"], summary["best_epoch"], summary["advice"]) == ("run", 0, "training does not help")
+
+
+def test_the_input_is_kept_only_where_training_starts_from_it(adata):
+    head, network = (SimpleNamespace(table_=WORSE, encoder=encoder) for encoder in ("residual", "mlp"))
+    wi.tl.compare_runs(adata, {"head": head, "with": [head, WORSE], "network": network, "good": GOOD})
+    advice = adata.uns["compare_runs"]["summary"].set_index("run")["advice"]
+    assert advice.to_dict() == {
+        "good": "take the last epoch",
+        "head": "keep the input",
+        "with": "keep the input",
+        "network": "training does not help",
+    }
 
 
 def test_models_histories_and_monitors(adata, trained):

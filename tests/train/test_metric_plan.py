@@ -13,7 +13,6 @@ from scwhatif.metrics import retrieval_scores
 from scwhatif.module import MetricEncoderModule
 from scwhatif.nn import MetricLoss
 from scwhatif.train import MetricTrainingPlan, TrainingDivergedError, global_hard_pairs
-from scwhatif.train._metric_plan import check_mining
 from scwhatif.train._pk_splitter import MetricRows
 
 
@@ -77,6 +76,37 @@ def test_pairs_of_all_rows_are_named_by_position():
     assert negative == plan._pairs.negative[[9, 20]].tolist()
 
 
+def test_pairs_of_a_bank_are_named_by_position_and_dated():
+    plan = make(mining="full-hard", search="bank", bank_size=6, positive_quantile=1.0, negative_ranks=(1, 1))
+    plan._data.train_idx = np.arange(8, 24)
+    plan.on_train_start()
+    plan.on_train_epoch_start()
+    rows = plan._data.rows
+    for dealt in ([8, 9, 12, 13], [16, 17, 14, 20]):
+        batch, triplets = plan._with_pairs(rows[dealt])
+        plan._totals["n"] += 1
+    anchor, positive, negative = (batch[REGISTRY_KEYS.INDICES_KEY][each] for each in triplets)
+    # 20 is alone in the bank, which has lost 8 and 9
+    assert anchor.tolist() == [16, 17, 14]
+    assert positive.tolist() == [17, 16, 13]
+    unit = torch.nn.functional.normalize(rows.x)
+    for a, n in zip(anchor.tolist(), negative.tolist(), strict=True):
+        others = [each for each in (12, 13, 16, 17, 14, 20) if each // 4 != a // 4]
+        assert n == max(others, key=lambda each: float(unit[a] @ unit[each]))
+    # 4 rows at the first step and 6 at the second; ages are in epochs of two batches
+    plan.on_train_epoch_end()
+    last = plan.table[-1]
+    assert last["rows_searched"] == 5.0
+    n_old = sum(each in (12, 13) for each in (*positive.tolist(), *negative.tolist()))
+    assert last["pairs_age"] == pytest.approx((n_old / 6) / 2 / 2)
+    bank = plan._bank
+    plan.on_train_epoch_start()
+    assert plan._bank is bank
+    plan.mining = {0: "hard"}
+    plan.on_train_epoch_start()
+    assert plan._bank is None
+
+
 def test_search_is_repeated_when_due():
     plan = make(mining={0: "full-hard", 5: "hard"}, refresh_every=3)
     searched = []
@@ -133,27 +163,3 @@ def test_proxies_are_trained_without_decay():
     groups = plan.configure_optimizers()["optimizer"].param_groups
     assert groups[-1]["params"] == [plan.metric_loss.proxies]
     assert groups[-1]["weight_decay"] == 0
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"mining": "semi-hard"}, "mining='semi-hard' must be one of"),
-        ({"mining": {1: "hard"}}, "schedule of mining names epochs from 0 on"),
-        ({"mining": {0: "hard", 2: "harder"}}, "mining='harder'"),
-        ({"margin": {3: 0.1}}, "schedule of margin"),
-        ({"margin": -1.0}, "margin=-1.0 must be finite and positive"),
-        ({"loss": "supcon", "margin": 0.2}, "no meaning for loss='supcon'"),
-        ({"loss": "center", "mining": "hard"}, "has no use for mining='hard'"),
-        ({"refresh_every": 0}, "refresh_every=0"),
-        ({"monitor": "loss"}, "monitor='loss' must be one of"),
-    ],
-)
-def test_wrong_settings(kwargs: dict, message: str):
-    usual = {"loss": "triplet", "mining": "all", "margin": None, "refresh_every": 1, "monitor": "map"}
-    with pytest.raises(ValueError, match=message):
-        check_mining(**{**usual, **kwargs})
-
-
-def test_semihard_gives_a_margin_a_meaning():
-    check_mining("supcon", {0: "all", 3: "semihard"}, 0.3, refresh_every=1, monitor="rank_1")

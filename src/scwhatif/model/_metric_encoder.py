@@ -18,7 +18,8 @@ from scwhatif.model._summary_mixin import SummaryMixin
 from scwhatif.model._training_mixin import TrainingMixin
 from scwhatif.module._metric_encoder import MetricEncoderModule
 from scwhatif.nn._metric_loss import MetricLoss, check_loss, has_proxies
-from scwhatif.train._metric_plan import MetricTrainingPlan, check_mining, run_table
+from scwhatif.train._metric_plan import MetricTrainingPlan, run_table
+from scwhatif.train._metric_settings import check_bank, check_mining
 from scwhatif.train._pk_sampler import PKSampler, has_positive
 from scwhatif.train._pk_splitter import PKSplitter
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from scwhatif.model._metric_encoder_rows import SplitBy
     from scwhatif.nn._metric_loss import Loss
-    from scwhatif.train._metric_plan import Mining, Monitor
+    from scwhatif.train._metric_settings import Mining, Monitor, Search
 
 
 class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, BaseModelClass):
@@ -60,8 +61,9 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
     table_
         One row per epoch of the last training, from epoch 0, which is before it: ``epoch``, what was compared
         (``mining``, ``margin``), ``loss``, what the loss saw (``active_pairs``, ``batch_intra``, ``batch_inter``, as
-        :meth:`scwhatif.nn.MetricLoss.statistics` has them; ``pairs_age`` in epochs), and of the validation rows
-        ``map``, ``rank_1``, ``auc`` and ``ratio`` (of squared distances between identities and within).
+        :meth:`scwhatif.nn.MetricLoss.statistics` has them), of the pairs of ``"full-hard"`` how many epochs ago they
+        were embedded (``pairs_age``) and among how many rows they were sought (``rows_searched``), and of the
+        validation rows ``map``, ``rank_1``, ``auc`` and ``ratio`` (of squared distances between identities and within).
         ``model.history`` has most of it from epoch 1.
     best_epoch_
         The epoch whose weights were taken.
@@ -156,6 +158,8 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
         mining: Mining | Mapping[int, Mining] = "all",
         margin: float | Mapping[int, float] | None = None,
         refresh_every: int = 1,
+        search: Search = "exact",
+        bank_size: int | None = None,
         positive_quantile: float = 0.5,
         negative_ranks: tuple[int, int] = (3, 12),
         n_identities: int | None = None,
@@ -196,7 +200,14 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
         margin
             Of the loss, and of ``"semihard"``; or a dict of margins by epoch, linear in between.
         refresh_every
-            Epochs between two searches of ``"full-hard"``, whose time grows with the square of the rows.
+            Epochs between two searches of ``"full-hard"``, if exact.
+        search, bank_size
+            Where ``"full-hard"`` looks for pairs. ``"exact"``: among all training rows, in a time that grows with their
+            square. ``"bank"``: among the last ``bank_size`` rows of batches (4096 by default, at most as many as there
+            are), in a time that grows with ``bank_size`` times the rows; they are as they were embedded then. The bank
+            starts with the first batch, so the first steps choose among few rows, and ranks of negatives count from
+            these: see ``rows_searched`` and ``pairs_age`` of :attr:`table_`. Up to some 10 000 rows the exact search
+            costs no more. Under DDP every process has a bank of its own.
         positive_quantile, negative_ranks
             Its guard rails, as in :func:`scwhatif.train.global_hard_pairs`.
         n_identities, n_per_identity
@@ -241,6 +252,8 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
             mining,
             margin,
             refresh_every=refresh_every,
+            search=search,
+            bank_size=bank_size,
             monitor=monitor,
             min_gain=min_gain,
             positive_quantile=positive_quantile,
@@ -258,7 +271,9 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
         )
         sampler: dict[str, Any] = {"n_identities": n_identities, "n_per_identity": n_per_identity, "seed": seed}
         # says what is wrong with the numbers before anything starts
-        dealt = PKSampler(identity, exams=exam, rows=split.train, **sampler).eligible
+        dealer = PKSampler(identity, exams=exam, rows=split.train, **sampler)
+        dealt = dealer.eligible
+        check_bank(bank_size, dealer.n_identities * n_per_identity)
         unused = np.setdiff1d(np.arange(len(identity)), np.concatenate([dealt, split.validation]))
         n_known = len(np.unique(identity[dealt]))
         proxied = {"n_identities": n_known, "n_latent": self.n_latent} if has_proxies(loss) else {}
@@ -277,6 +292,8 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
             "mining": mining,
             "margin": margin,
             "refresh_every": refresh_every,
+            "search": search,
+            "bank_size": bank_size,
             "positive_quantile": positive_quantile,
             "negative_ranks": negative_ranks,
             "monitor": monitor,

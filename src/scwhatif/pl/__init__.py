@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scwhatif.pl._checkpoint_health import checkpoint_health
+from scwhatif.pl._cluster_geometry import cluster_geometry
 from scwhatif.pl._compare_runs import compare_runs
 from scwhatif.pl._confusion import confusion
 from scwhatif.pl._cross_context_validate import cross_context_validate
@@ -31,6 +32,7 @@ from scwhatif.pl._rank_retrieval import rank_retrieval
 from scwhatif.pl._reliability import reliability
 from scwhatif.pl._resistance_drivers import resistance_drivers
 from scwhatif.pl._storm_leader import storm_leader
+from scwhatif.pl._suspicious_labels import suspicious_labels
 from scwhatif.pl._swap_context import swap_context
 from scwhatif.pl._sweep_beta import sweep_beta
 from scwhatif.pl._traverse import traverse
@@ -38,6 +40,7 @@ from scwhatif.pl._volcano import volcano
 
 __all__ = [
     "checkpoint_health",
+    "cluster_geometry",
     "compare_runs",
     "confusion",
     "cross_context_validate",
@@ -66,6 +69,7 @@ __all__ = [
     "reliability",
     "resistance_drivers",
     "storm_leader",
+    "suspicious_labels",
     "swap_context",
     "sweep_beta",
     "traverse",

@@ -72,6 +72,8 @@ def checkpoint_health(
     >>> ax.get_xlabel(), [line.get_label() for line in ax.get_lines()]
     ('epoch', ['erank ratio', 'top1', 'mean cosine'])
     """
+    from matplotlib.ticker import MaxNLocator
+
     call = "scwhatif.tl.checkpoint_health(adata, paths, model_class=…"
     table = stored(adata, key, "table", "health of checkpoints", call)["table"]
     numbers = [str(name) for name in table.select_dtypes("number").columns if name != "epoch"]
@@ -92,7 +94,9 @@ def checkpoint_health(
         places, np.full(len(places), 0.03), c=colors, marker="s", s=22, transform=ax.get_xaxis_transform(), zorder=3
     )
     ax.margins(y=0.12)
-    if not dated:
+    if dated:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
         ax.set_xticks(places, list(table["checkpoint"]), rotation=30, ha="right", fontsize="small")
     ax.set_xlabel("epoch" if dated else "checkpoint")
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -12,7 +12,7 @@ from scwhatif._keys import Key
 from scwhatif._provenance import params
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from anndata import AnnData
     from mudata import MuData
@@ -78,8 +78,10 @@ def compare_runs(
     ``uns["compare_runs"]["summary"]`` : DataFrame
         One row per run, the best first: ``run``, ``n_epochs``, ``best_epoch`` (int64), ``start`` (the criterion in
         epoch 0; NaN if it was not measured), ``best``, ``last``, ``gain`` (``best`` over ``start``, positive if better)
-        and ``advice``: ``"keep the input"`` (epoch 0 is best), ``"take the best epoch"`` (the last is not the best) or
-        ``"take the last epoch"``.
+        and ``advice``: ``"keep the input"`` (epoch 0 is best, and the run is a model that starts as its input, which is
+        :class:`scwhatif.model.MetricEncoder` with ``encoder="residual"``), ``"training does not help"`` (epoch 0 is
+        best, of any other run: it may be an untrained network), ``"take the best epoch"`` (the last is not the best)
+        or ``"take the last epoch"``.
     ``uns["compare_runs"]["params"]`` : dict
         Arguments and versions.
 
@@ -110,9 +112,9 @@ def compare_runs(
     >>> bad = good.assign(map=0.6 - good["map"] / 10, ratio=range(12))
     >>> wi.tl.compare_runs(adata, {"bad": bad, "good": good})
     >>> adata.uns["compare_runs"]["summary"][["run", "best_epoch", "advice"]]
-        run  best_epoch               advice
-    0  good          11  take the last epoch
-    1   bad           0       keep the input
+        run  best_epoch                  advice
+    0  good          11     take the last epoch
+    1   bad           0  training does not help
     >>> messages = adata.uns["compare_runs"]["messages"]
     >>> messages["message"].iloc[0], int(messages["first"].iloc[0])
     ('ratio up, map down: the pairs the loss sees are not the neighbours', 4)
@@ -137,12 +139,13 @@ def compare_runs(
         trends.append(found.assign(run=name)[["run", *found.columns]])
         messages.append(_messages(name, table, window))
     _warn_if_not_comparable(tables)
+    inputs = {str(name) for name, run in named.items() if _starts_as_input(run)}
     target = adata.copy() if copy else adata
     target.uns[key_added] = {
         "epochs": _stacked([table.assign(run=name) for name, table in tables.items()], first=("run", "epoch")),
         "trends": _stacked(trends),
         "messages": _stacked(messages),
-        "summary": _summary(tables, criterion, mode),
+        "summary": _summary(tables, criterion, mode, inputs),
         Key.uns.PARAMS: params(criterion=criterion, mode=mode, window=window),
     }
     return target if copy else None
@@ -240,7 +243,15 @@ def _messages(name: str, table: pd.DataFrame, window: int) -> pd.DataFrame:
     )
 
 
-def _summary(tables: Mapping[str, pd.DataFrame], criterion: str, mode: str) -> pd.DataFrame:
+def _starts_as_input(run: Any) -> bool:
+    """Whether a model is its input before training, as a residual head is."""
+    parts = run if isinstance(run, list | tuple) else [run]
+    return any(getattr(each, "encoder", None) == "residual" for each in parts)
+
+
+def _summary(
+    tables: Mapping[str, pd.DataFrame], criterion: str, mode: str, starting_as_input: Collection[str]
+) -> pd.DataFrame:
     sign = 1.0 if mode == "max" else -1.0
     rows = []
     for name, table in tables.items():
@@ -259,13 +270,10 @@ def _summary(tables: Mapping[str, pd.DataFrame], criterion: str, mode: str) -> p
                 "last": values[-1],
                 "gain": sign * (values[best] - start),
             }
-            row["advice"] = (
-                "keep the input"
-                if row["best_epoch"] == 0
-                else "take the last epoch"
-                if best == len(values) - 1
-                else "take the best epoch"
-            )
+            if row["best_epoch"] == 0:
+                row["advice"] = "keep the input" if name in starting_as_input else "training does not help"
+            else:
+                row["advice"] = "take the last epoch" if best == len(values) - 1 else "take the best epoch"
         rows.append(row)
     summary = pd.DataFrame(rows)
     order = (sign * summary["best"]).sort_values(ascending=False, kind="stable").index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,24 +12,25 @@ from scvi import REGISTRY_KEYS
 from scwhatif.metrics import retrieval_scores
 from scwhatif.metrics._cluster_geometry import cluster_geometry
 from scwhatif.module._metric_encoder import EXAM_KEY, IDENTITY_KEY
-from scwhatif.nn._metric_loss import check_loss, default_margin, has_margin, has_proxies
+from scwhatif.nn._metric_loss import default_margin, has_margin
+from scwhatif.train._bank_pairs import BankPairs
 from scwhatif.train._divergence import TrainingDivergedError
 from scwhatif.train._global_hard_pairs import GlobalPairs, global_hard_pairs
+from scwhatif.train._metric_settings import BANK_SIZE, check_mining, uses_margin
 from scwhatif.train._mine_triplets import mine_triplets
 from scwhatif.train._training_plan import TrainingPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from scwhatif.module._metric_encoder import MetricEncoderModule
     from scwhatif.nn import MetricLoss
+    from scwhatif.train._metric_settings import Mining, Monitor, Search
     from scwhatif.train._pk_splitter import PKSplitter
-
-Mining = Literal["all", "random", "semihard", "hard", "full-hard"]
-Monitor = Literal["map", "rank_1"]
 
 _CHUNK = 8192
 _SUMMED = ("loss", "active_pairs", "batch_intra", "batch_inter")
+_SOUGHT = ("pairs_age", "rows_searched")
 
 
 class MetricTrainingPlan(TrainingPlan):
@@ -47,6 +48,9 @@ class MetricTrainingPlan(TrainingPlan):
         A number, or a dict of margins by epoch, linear in between; ``None`` is the default of the loss.
     refresh_every
         Epochs between two searches for the pairs of ``"full-hard"``.
+    search, bank_size
+        Whether these are sought among all training rows (``"exact"``) or in a bank of the last rows of batches, and how
+        many it holds; 4096 by default.
     positive_quantile, negative_ranks
         As in :func:`scwhatif.train.global_hard_pairs`.
     monitor
@@ -78,6 +82,8 @@ class MetricTrainingPlan(TrainingPlan):
         mining: Mining | Mapping[int, Mining] = "all",
         margin: float | Mapping[int, float] | None = None,
         refresh_every: int = 1,
+        search: Search = "exact",
+        bank_size: int | None = None,
         positive_quantile: float = 0.5,
         negative_ranks: tuple[int, int] = (3, 12),
         monitor: Monitor = "map",
@@ -94,6 +100,8 @@ class MetricTrainingPlan(TrainingPlan):
             mining,
             margin,
             refresh_every=refresh_every,
+            search=search,
+            bank_size=bank_size,
             monitor=monitor,
             min_gain=min_gain,
             positive_quantile=positive_quantile,
@@ -103,7 +111,8 @@ class MetricTrainingPlan(TrainingPlan):
         self.mining = {0: mining} if isinstance(mining, str) else dict(sorted(mining.items()))
         margin = default_margin(metric_loss.name) if margin is None else margin
         self.margins = dict(sorted(margin.items())) if not isinstance(margin, float | int) else {0: float(margin)}
-        self.refresh_every = refresh_every
+        self.refresh_every, self.search = refresh_every, search
+        self.bank_size = BANK_SIZE if bank_size is None else bank_size
         self.positive_quantile, self.negative_ranks = positive_quantile, negative_ranks
         self.monitor, self.min_gain, self.max_queries = monitor, min_gain, max_queries
         self.seed = 0 if seed is None else seed
@@ -112,7 +121,8 @@ class MetricTrainingPlan(TrainingPlan):
         self._best_state: dict[str, torch.Tensor] = {}
         self._pairs: GlobalPairs | None = None
         self._pairs_epoch = 0
-        self._totals = dict.fromkeys((*_SUMMED, "n"), 0.0)
+        self._bank: BankPairs | None = None
+        self._totals = dict.fromkeys((*_SUMMED, *_SOUGHT, "n"), 0.0)
         self._generator: torch.Generator | None = None
         self._proxy_of: torch.Tensor | None = None
 
@@ -166,7 +176,7 @@ class MetricTrainingPlan(TrainingPlan):
             self._proxy_of = torch.full((int(identity.max()) + 1,), -1, device=identity.device)
             self._proxy_of[known] = torch.arange(len(known), device=identity.device)
             self.metric_loss.start_proxies(self.embed(rows), codes)
-        self._note(0, {"mining": "none", "margin": np.nan, **dict.fromkeys((*_SUMMED, "pairs_age"), np.nan)})
+        self._note(0, {"mining": "none", "margin": np.nan, **dict.fromkeys((*_SUMMED, *_SOUGHT), np.nan)})
 
     def on_train_epoch_start(self) -> None:
         """Set strategy and margin of this epoch, and look for pairs among all rows if it is due."""
@@ -179,9 +189,22 @@ class MetricTrainingPlan(TrainingPlan):
             int(np.random.SeedSequence([self.seed, epoch, self.global_rank]).generate_state(1)[0])
         )
         if self.mining_at(epoch) != "full-hard":
-            self._pairs = None
+            self._pairs = self._bank = None
+        elif self.search == "bank":
+            self._bank = self._new_bank() if self._bank is None else self._bank
         elif self._pairs is None or epoch - self._pairs_epoch >= self.refresh_every:
             self._pairs, self._pairs_epoch = self._search(epoch), epoch
+
+    def _new_bank(self) -> BankPairs:
+        data, size = self._data.rows, min(self.bank_size, len(self._data.train_idx))
+        return BankPairs(
+            size,
+            data.identity,
+            exams=data.exam,
+            positive_quantile=self.positive_quantile,
+            negative_ranks=self.negative_ranks,
+            seed=int(np.random.SeedSequence([self.seed, self.global_rank]).generate_state(1)[0]),
+        )
 
     def _search(self, epoch: int) -> GlobalPairs:
         data, rows = self._data.rows, self._train_rows()
@@ -224,12 +247,17 @@ class MetricTrainingPlan(TrainingPlan):
         return loss
 
     def _with_pairs(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
-        """A batch with the global positive and negative of each of its rows, and the triplets of them."""
-        if self._pairs is None:
+        """A batch with the positive and negative found for each of its rows, and the triplets of them."""
+        anchor = batch[REGISTRY_KEYS.INDICES_KEY]
+        if self._bank is not None:
+            (positive, negative), age = self._bank.choose(self.embed(anchor), anchor)
+            for name, value in zip(_SOUGHT, (age, len(self._bank)), strict=True):
+                self._totals[name] += value
+        elif self._pairs is not None:
+            positive, negative = self._pairs.positive[anchor], self._pairs.negative[anchor]
+        else:
             msg = "mining='full-hard' needs pairs found among all training rows, and no search has been made."
             raise RuntimeError(msg)
-        anchor = batch[REGISTRY_KEYS.INDICES_KEY]
-        positive, negative = self._pairs.positive[anchor], self._pairs.negative[anchor]
         known = (positive >= 0) & (negative >= 0)
         rows = torch.cat([anchor[known], positive[known], negative[known]])
         places = torch.arange(len(rows), device=rows.device)
@@ -265,8 +293,15 @@ class MetricTrainingPlan(TrainingPlan):
             self._raise_diverged(means["loss"])
         epoch = self.current_epoch
         margin = self.margin_at(epoch) if uses_margin(self.metric_loss.name, [self.mining_at(epoch)]) else np.nan
-        age = np.nan if self._pairs is None else float(epoch - self._pairs_epoch)
-        self._note(epoch + 1, {"mining": self.mining_at(epoch), "margin": margin, **means, "pairs_age": age})
+        sought = dict.fromkeys(_SOUGHT, np.nan)
+        if self._bank is not None:
+            # from batches to epochs
+            n_steps = totals["n"] / self.trainer.world_size
+            sought = {name: totals[name] / totals["n"] for name in _SOUGHT}
+            sought["pairs_age"] /= n_steps
+        elif self._pairs is not None:
+            sought = {"pairs_age": float(epoch - self._pairs_epoch), "rows_searched": float(len(self._data.train_idx))}
+        self._note(epoch + 1, {"mining": self.mining_at(epoch), "margin": margin, **means, **sought})
         row = self.table[-1]
         logged = {f"validation_{name}": row[name] for name in ("map", "rank_1", "auc", "ratio")}
         logged |= {name: row[name] for name in (*_SUMMED[1:], "margin") if np.isfinite(row[name])}
@@ -341,55 +376,6 @@ class MetricTrainingPlan(TrainingPlan):
             f"is too high; lower it (plan_kwargs={{'lr': {self.lr / 10:g}}})."
         )
         raise TrainingDivergedError(msg, epoch, self.best_epoch)
-
-
-def check_mining(
-    loss: str,
-    mining: str | Mapping[int, str],
-    margin: float | Mapping[int, float] | None,
-    *,
-    refresh_every: int,
-    monitor: str,
-    min_gain: float = 0.0,
-    positive_quantile: float = 0.5,
-    negative_ranks: tuple[int, int] = (1, 1),
-) -> None:
-    """Raise ``ValueError`` naming the setting and what is allowed, unless a loss can be trained so."""
-    steps: dict[Any, str] = {0: mining} if isinstance(mining, str) else dict(mining)
-    for name in steps.values():
-        if name not in get_args(Mining):
-            msg = f"mining={name!r} must be one of {get_args(Mining)}."
-            raise ValueError(msg)
-    margins: dict[Any, Any] = dict(margin) if not isinstance(margin, float | int | None) else {0: margin}
-    for what, schedule in (("mining", steps), ("margin", margins)):
-        if 0 not in schedule or any(not isinstance(epoch, int) or epoch < 0 for epoch in schedule):
-            msg = f"A schedule of {what} names epochs from 0 on, 0 among them; it names {sorted(schedule, key=str)}."
-            raise ValueError(msg)
-    for value in margins.values():
-        if value is not None and not (np.isfinite(value) and value > 0):
-            msg = f"margin={value} must be finite and positive."
-            raise ValueError(msg)
-    if has_proxies(loss) and set(steps.values()) != {"all"}:
-        msg = f"loss={loss!r} compares rows with proxies and has no use for mining={mining!r}; leave it at 'all'."
-        raise ValueError(msg)
-    if margin is not None and not uses_margin(loss, steps.values()):
-        check_loss(loss, 1.0, {})
-    if refresh_every < 1:
-        msg = f"refresh_every={refresh_every} must be at least 1."
-        raise ValueError(msg)
-    if monitor not in get_args(Monitor):
-        msg = f"monitor={monitor!r} must be one of {get_args(Monitor)}."
-        raise ValueError(msg)
-    if not 0 <= min_gain < 1:
-        msg = f"min_gain={min_gain} must be at least 0 and below 1."
-        raise ValueError(msg)
-    # a search among two rows, which refuses what a real one would refuse in the first epoch
-    global_hard_pairs(torch.eye(2), [0, 1], positive_quantile=positive_quantile, negative_ranks=negative_ranks)
-
-
-def uses_margin(loss: str, mining: Iterable[str]) -> bool:
-    """Whether a margin plays a part, in the loss or in the choice of triplets."""
-    return has_margin(loss) or "semihard" in mining
 
 
 def run_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
