@@ -1,7 +1,7 @@
 """Training speed of BetaLinearSCVI, of scvi-tools' LinearSCVI, and of a lean loop in plain torch, in one run.
 
     python benchmarks/training_speed.py speed [--genes 29651 2000] [--cells 9000] [--steps 20] [--repeats 3]
-        [--threads 1 2] [--json FILE]
+        [--threads 1 2] [--compile] [--json FILE]
     python benchmarks/training_speed.py quality [--data FILE] [--epochs 30] [--json FILE]
 
 ``speed`` trains on simulated counts (5 % non-zero, 36 latent dimensions, batches of 128). All take turns for a few
@@ -10,7 +10,8 @@ taken, and projected to an epoch of ``--cells``. The lean loop has the parameter
 beforehand and held as dense tensors, the sparse likelihood that our model takes where it does not fuse (gamma functions
 at non-zeros only) and a fused Adam: no loader, no logging, no trainer. With the model's own kernels on CSR batches it
 is the lean loop, fused: what is missing to it is the price of the framework. The parts of a step are timed between the
-hooks that Lightning calls; "optimiser" is all between the backward pass and the end of the step. The error is that of
+hooks that Lightning calls; "optimiser" is all between the backward pass and the end of the step. ``--compile`` adds our
+model under torch.compile, after two epochs for compiling that are not counted. The error is that of
 the loss and of its gradients against the dense formula in float64. ``quality`` gives the held-out negative ELBO after
 equal epochs.
 """
@@ -139,9 +140,12 @@ def error(adata: ad.AnnData) -> dict[str, float]:
     }
 
 
-def speed(genes: list[int], n_cells: int, steps: int, repeats: int, threads: list[int]) -> list[dict[str, Any]]:
+def speed(
+    genes: list[int], n_cells: int, steps: int, repeats: int, threads: list[int], *, compiled: bool
+) -> list[dict[str, Any]]:
     """One row per number of genes and of threads."""
     rows = []
+    plan = {"compile": True}
     for n_genes in genes:
         adata = simulate(steps * BATCH, n_genes)
         for n_threads in threads:
@@ -151,12 +155,17 @@ def speed(genes: list[int], n_cells: int, steps: int, repeats: int, threads: lis
             wi.model.BetaLinearSCVI.setup_anndata(adata)
             ours = wi.model.BetaLinearSCVI(adata, n_latent=LATENT, seed=0)
             batches = [torch.from_numpy(adata.X[i : i + BATCH].toarray()) for i in range(0, adata.n_obs, BATCH)]
-            clocks = {"LinearSCVI": Clock(), "BetaLinearSCVI": Clock()}
+            fits: list[tuple[str, Any, dict[str, Any]]] = [("LinearSCVI", stock, {}), ("BetaLinearSCVI", ours, {})]
+            if compiled:
+                wrapped = wi.model.BetaLinearSCVI(adata, n_latent=LATENT, seed=0)
+                wrapped.train(2, train_size=1.0, plan_kwargs=plan, **SILENT)
+                fits.append(("compiled", wrapped, {"plan_kwargs": plan}))
+            clocks = {name: Clock() for name, _, _ in fits}
             sparse = [x.to_sparse_csr() for x in batches]
             lean: dict[str, list[float]] = {"lean loop": [], "lean loop, fused": []}
             for _ in range(repeats):
-                for model, clock in zip((stock, ours), clocks.values(), strict=True):
-                    model.train(1, train_size=1.0, callbacks=[clock], **SILENT)
+                for name, model, settings in fits:
+                    model.train(1, train_size=1.0, callbacks=[clocks[name]], **settings, **SILENT)
                 for name, each in zip(lean, (batches, sparse), strict=True):
                     lean[name].append(lean_loop(ours.module.train(), each))
                 ours.module.eval()
@@ -228,6 +237,7 @@ def main() -> None:
     speed_parser.add_argument("--steps", type=int, default=20)
     speed_parser.add_argument("--repeats", type=int, default=3)
     speed_parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    speed_parser.add_argument("--compile", action="store_true", help="add our model under torch.compile")
     quality_parser = commands.add_parser("quality")
     quality_parser.add_argument("--data", type=Path)
     quality_parser.add_argument("--epochs", type=int, default=30)
@@ -238,7 +248,9 @@ def main() -> None:
     scvi.settings.verbosity = logging.ERROR
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     if arguments.command == "speed":
-        rows = speed(arguments.genes, arguments.cells, arguments.steps, arguments.repeats, arguments.threads)
+        torch._logging.set_logs(dynamo=logging.ERROR)
+        counts = (arguments.genes, arguments.cells, arguments.steps, arguments.repeats, arguments.threads)
+        rows = speed(*counts, compiled=arguments.compile)
     else:
         rows = quality(arguments.data, arguments.epochs)
     if arguments.json:
