@@ -45,7 +45,8 @@ def raised(function: Any) -> set[str]:
     except (OSError, TypeError):  # generated code, as in dataclasses
         return set()
     found: set[str] = set()
-    open_nodes: list[ast.AST] = list(tree.body[0].body)  # type: ignore[attr-defined]
+    # Python 3.13 takes the first line of the module for the source of what a namedtuple generates
+    open_nodes: list[ast.AST] = list(getattr(tree.body[0], "body", []))
     while open_nodes:
         node = open_nodes.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):

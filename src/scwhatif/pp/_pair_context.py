@@ -103,7 +103,7 @@ def pair_context(
     >>> wider = wi.pp.pair_context(adata)
     >>> wider.var_names[adata.n_vars :].tolist()[:3]
     ['promoter_rank|mark_0|enhancer', 'promoter_rank|mark_0|window', 'promoter_rank|log10_distance']
-    >>> wider.obs_vector("promoter_candidates")[:3].tolist()
+    >>> wider.to_df()["promoter_candidates"].head(3).tolist()
     [5.0, 5.0, 5.0]
     """
     from anndata import AnnData
@@ -149,7 +149,8 @@ def pair_context(
         uns=deepcopy({name: value for name, value in adata.uns.items() if not name.startswith("_scvi")}),
         obsm={name: value.copy() for name, value in adata.obsm.items()},
         obsp={name: value.copy() for name, value in adata.obsp.items()},
-        layers={name: np.hstack([_dense(values), added]) for name, values in adata.layers.items()},
+        # the newest anndata lists X among the layers, under None
+        layers={name: np.hstack([_dense(values), added]) for name, values in adata.layers.items() if name is not None},
     )
     made.uns[Key.uns.PAIR_CONTEXT] = {
         "features": ranked_by_end,
