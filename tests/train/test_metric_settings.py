@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scwhatif.train._metric_settings import check_bank, check_mining
+from scwhatif.train._metric_settings import check_bank, check_mining, gain_needed
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,8 @@ def test_a_bank_holds_a_batch():
     check_bank(64, 64)
     with pytest.raises(ValueError, match="bank_size=63 must be at least 64, the rows of a batch"):
         check_bank(63, 64)
+
+
+@pytest.mark.parametrize(("start", "min_gain", "needed"), [(0.5, 0.05, 0.025), (0.98, 0.05, 0.01), (0.98, 0.0, 0.0)])
+def test_an_input_that_misses_little_still_asks_for_a_gain(start: float, min_gain: float, needed: float):
+    assert gain_needed(start, min_gain) == pytest.approx(needed)

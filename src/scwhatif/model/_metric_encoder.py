@@ -223,9 +223,9 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
         monitor
             Chooses the epoch: ``"map"`` or ``"rank_1"`` of the validation rows. The loss never does.
         min_gain
-            Share of what the input misses (1 less its ``monitor``) that an epoch must gain to be taken instead of it:
-            less is the noise of a few identities. ``encoder="mlp"``, which cannot give the input back, takes its best
-            epoch.
+            Share of what the input misses (1 less its ``monitor``) that an epoch must gain to be taken instead of it,
+            and at least .01: less is the noise of a few identities. With 0 any gain will do. ``encoder="mlp"``, which
+            cannot give the input back, takes its best epoch.
         early_stopping, early_stopping_patience
             Stop when ``monitor`` has not risen for so many epochs. scvi-tools does not under DDP.
         seed
@@ -333,8 +333,8 @@ class MetricEncoder(MetricEncoderEvaluationMixin, SummaryMixin, TrainingMixin, B
             return
         if self.encoder == "residual" and self.best_epoch_ == 0 and gain["gain"] == 0:
             told = (
-                f"Training did not help: no epoch gains {plan.min_gain:.0%} or more of what the input misses "
-                f"(its {plan.monitor} is {gain['input']:.3f}), so the model gives the input back as it is."
+                f"Training did not help: no epoch gains {plan.min_gain:.0%} or more of what the input misses and "
+                f"at least .01 (its {plan.monitor} is {gain['input']:.3f}), so the model gives the input back as it is."
             )
         else:
             told = (

@@ -16,7 +16,7 @@ from scwhatif.nn._metric_loss import default_margin, has_margin
 from scwhatif.train._bank_pairs import BankPairs
 from scwhatif.train._divergence import TrainingDivergedError
 from scwhatif.train._global_hard_pairs import GlobalPairs, global_hard_pairs
-from scwhatif.train._metric_settings import BANK_SIZE, check_mining, uses_margin
+from scwhatif.train._metric_settings import BANK_SIZE, check_mining, gain_needed, uses_margin
 from scwhatif.train._mine_triplets import mine_triplets
 from scwhatif.train._training_plan import TrainingPlan
 
@@ -56,7 +56,8 @@ class MetricTrainingPlan(TrainingPlan):
     monitor
         What the best epoch is the best in: ``"map"`` or ``"rank_1"`` of the validation rows.
     min_gain
-        Share of what epoch 0 misses (1 less its score) that an epoch must gain to be taken instead of it.
+        Share of what epoch 0 misses (1 less its score) that an epoch must gain to be taken instead of it, and at least
+        .01; with 0, any gain will do.
     max_queries
         At most so many validation rows ask for others.
     lr, weight_decay
@@ -312,7 +313,7 @@ class MetricTrainingPlan(TrainingPlan):
         score = self.scores()
         self.table.append({"epoch": epoch, **row, **score})
         start = self.table[0][self.monitor]
-        enough = epoch == 0 or score[self.monitor] - start >= self.min_gain * (1 - start)
+        enough = epoch == 0 or score[self.monitor] - start >= gain_needed(start, self.min_gain)
         if score[self.monitor] > self.best_score and enough:
             self.best_epoch, self.best_score = epoch, score[self.monitor]
             self._best_state = self._snapshot()

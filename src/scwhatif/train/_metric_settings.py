@@ -19,6 +19,9 @@ Search = Literal["exact", "bank"]
 
 BANK_SIZE = 4096
 
+# of mean average precision or Rank@1, as a handful of validation identities gives it
+_NOISE = 0.01
+
 
 def check_mining(
     loss: str,
@@ -95,3 +98,20 @@ def check_bank(bank_size: int | None, batch_size: int) -> None:
     if bank_size is not None and bank_size < batch_size:
         msg = f"bank_size={bank_size} must be at least {batch_size}, the rows of a batch."
         raise ValueError(msg)
+
+
+def gain_needed(start: float, min_gain: float) -> float:
+    """What a score must gain over that of the input to be more than the noise of a few identities.
+
+    Parameters
+    ----------
+    start
+        Score of the input, at most 1.
+    min_gain
+        Share of what it misses; 0 asks for nothing.
+
+    Returns
+    -------
+    That share, and at least .01: of an input that misses next to nothing the share is nothing.
+    """
+    return max(min_gain * (1 - start), _NOISE) if min_gain > 0 else 0.0
